@@ -26,7 +26,7 @@ def when_imported(name: str, callback: Callback) -> None:
     of the callback reaches whoever imports the module.
     """
     module = sys.modules.get(name)
-    if module is not None and not getattr(module.__spec__, "_initializing", False):
+    if module is not None:
         callback(module)
         return
     if _finder not in sys.meta_path:

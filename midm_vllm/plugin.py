@@ -1,0 +1,33 @@
+"""The entry point ``vllm.general_plugins``: what vLLM calls in every process.
+
+:func:`register` runs in the API server, in each engine core and in each
+worker. It imports neither vLLM's parsers nor ours, no model and no torch: each
+part registers when vLLM itself imports the registry it belongs to.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from midm_vllm.import_hooks import when_imported
+from midm_vllm.vllm_layout import TOOL_PARSER_PACKAGES
+
+TOOL_PARSER_NAME = "midm-parser"
+
+_registered = False
+
+
+def register() -> None:
+    """Register everything this package adds to vLLM; a second call does nothing."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    for package in TOOL_PARSER_PACKAGES:
+        when_imported(f"{package}.abstract_tool_parser", _register_tool_parser)
+
+
+def _register_tool_parser(module: ModuleType) -> None:
+    module.ToolParserManager.register_lazy_module(
+        TOOL_PARSER_NAME, "midm_vllm.tool_parser", "MidmToolParser"
+    )

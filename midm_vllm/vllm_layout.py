@@ -1,0 +1,103 @@
+"""Where vLLM keeps what this package uses, in every release it supports.
+
+The only module that knows vLLM's layout: everything else imports the names
+from here and never falls back by itself. A name is resolved when it is first
+asked for, so that importing this module imports nothing of vLLM.
+
+To follow a release that moved something, add the new place at the front of
+its row in :data:`PLACES`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vllm.entrypoints.generate.base.protocol import (
+        DeltaFunctionCall,
+        DeltaMessage,
+        DeltaToolCall,
+        ExtractedToolCallInformation,
+        FunctionCall,
+        ToolCall,
+    )
+    from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+    from vllm.renderers.chat_utils import make_tool_call_id
+    from vllm.tool_parsers.abstract_tool_parser import ToolParser
+
+__all__ = [
+    "ChatCompletionRequest",
+    "DeltaFunctionCall",
+    "DeltaMessage",
+    "DeltaToolCall",
+    "ExtractedToolCallInformation",
+    "FunctionCall",
+    "ToolCall",
+    "ToolParser",
+    "TOOL_PARSER_PACKAGES",
+    "make_tool_call_id",
+]
+
+FIRST_RELEASE = "0.8.5"
+LAST_RELEASE = "0.33.0"
+
+#: The package of the tool parsers: to 0.12 the second, from 0.13 the first.
+TOOL_PARSER_PACKAGES = ("vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers")
+
+_PROTOCOL = (
+    "vllm.entrypoints.generate.base.protocol",  # from 0.29
+    "vllm.entrypoints.openai.engine.protocol",  # 0.15 to 0.28
+    "vllm.entrypoints.openai.protocol",  # to 0.14
+)
+
+#: Name -> the modules that have held it, the newest first.
+PLACES: dict[str, tuple[str, ...]] = {
+    "ChatCompletionRequest": (
+        "vllm.entrypoints.openai.chat_completion.protocol",  # from 0.15
+        "vllm.entrypoints.openai.protocol",
+    ),
+    "DeltaFunctionCall": _PROTOCOL,
+    "DeltaMessage": _PROTOCOL,
+    "DeltaToolCall": _PROTOCOL,
+    "ExtractedToolCallInformation": _PROTOCOL,
+    "FunctionCall": _PROTOCOL,
+    "ToolCall": _PROTOCOL,
+    "ToolParser": tuple(f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES),
+    "make_tool_call_id": (
+        "vllm.renderers.chat_utils",  # from 0.32
+        "vllm.entrypoints.chat_utils",  # 0.9 to 0.31
+    ),
+}
+
+
+def vllm_version() -> str:
+    """The installed vLLM's version, or "(not installed)"."""
+    try:
+        return version("vllm")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for place in PLACES[name]:
+        try:
+            value = getattr(importlib.import_module(place), name)
+        except ModuleNotFoundError as error:
+            # A module of vLLM that is not there is a layout of another
+            # release; a missing package of somebody else's is an error.
+            if error.name is None or not error.name.startswith("vllm"):
+                raise
+        except AttributeError:
+            pass
+        else:
+            globals()[name] = value
+            return value
+    raise ImportError(
+        f"midm-vllm does not find {name!r} in vLLM {vllm_version()} (looked in "
+        f"{', '.join(PLACES[name])}). It is known to work with vLLM {FIRST_RELEASE} to "
+        f"{LAST_RELEASE}: install one of these, or look for a newer midm-vllm."
+    )
