@@ -1,0 +1,267 @@
+"""The markup reader keeps its laws, over the table and over arbitrary text."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markup_cases import CASES, Case
+
+from midm_vllm.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
+from midm_vllm.markup import MarkupReader
+
+
+@dataclass
+class Call:
+    name: str
+    arguments: str = ""
+    ended: bool = False
+
+
+@dataclass
+class Output:
+    """What the events of a stream add up to."""
+
+    content: str = ""
+    calls: list[Call] = field(default_factory=list)
+
+    def add(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case ContentText(text):
+                    assert text
+                    self.content += text
+                case CallStarted(index, name):
+                    assert index == len(self.calls)
+                    self.calls.append(Call(name))
+                case ArgumentText(index, text):
+                    assert text and index == len(self.calls) - 1 and not self.calls[index].ended
+                    self.calls[index].arguments += text
+                case CallEnded(index):
+                    assert index == len(self.calls) - 1 and not self.calls[index].ended
+                    self.calls[index].ended = True
+
+
+def read(*deltas: str) -> Output:
+    reader, output = MarkupReader(), Output()
+    for delta in deltas:
+        output.add(reader.feed(delta))
+    output.add(reader.finish())
+    return output
+
+
+def cut(text: str, sizes: list[int]) -> list[str]:
+    deltas, start = [], 0
+    for size in sizes:
+        deltas.append(text[start : start + size])
+        start += size
+    return [*deltas, text[start:]]
+
+
+def pieces(text: str, size: int) -> list[str]:
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+short_cases = [case for case in CASES if len(case.text) < 5_000]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+every_short_case = pytest.mark.parametrize("case", short_cases, ids=lambda case: case.id)
+
+
+@every_case
+def test_case_is_read_as_the_table_says(case: Case) -> None:
+    output = read(case.text)
+    assert output.content == case.content
+    assert [(call.name, call.arguments) for call in output.calls] == list(case.calls)
+
+
+@every_case
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 11, 40])
+def test_case_is_read_the_same_in_deltas_of(case: Case, size: int) -> None:
+    assert read(*pieces(case.text, size)) == read(case.text)
+
+
+@every_short_case
+def test_case_is_read_the_same_however_it_is_split(case: Case) -> None:
+    whole = read(case.text)
+    for at in range(len(case.text) + 1):
+        assert read(case.text[:at], case.text[at:]) == whole
+    random_source = random.Random(case.id)
+    for _ in range(50):
+        sizes = [random_source.choice([0, 1, 2, 5, 20]) for _ in range(40)]
+        assert read(*cut(case.text, sizes)) == whole
+
+
+@every_short_case
+def test_every_prefix_of_a_case_is_read_the_same_one_shot_and_streamed(case: Case) -> None:
+    for end in range(len(case.text)):
+        prefix = case.text[:end]
+        assert read(*prefix) == read(prefix)
+
+
+@every_short_case
+def test_what_was_streamed_of_a_case_is_never_taken_back(case: Case) -> None:
+    """The output of a prefix, before its end is known, begins the whole output."""
+    whole = read(case.text)
+    reader, so_far = MarkupReader(), Output()
+    for character in case.text:
+        so_far.add(reader.feed(character))
+        assert whole.content.startswith(so_far.content)
+        assert len(so_far.calls) <= len(whole.calls)
+        for call, final in zip(so_far.calls, whole.calls):
+            assert call.name == final.name and final.arguments.startswith(call.arguments)
+
+
+FRAGMENTS = [
+    "<tool_call>", "</tool_call>", "<tool_", "</", "<", ">", "{", "}", "[", "]", '"', "\\", '\\"',
+    ":", ",", " ", "\n", '"name"', '"arguments"', '"parameters"', '{"name": "a", "arguments": {',
+    '{"name":"b","arguments":"', "null", "1.0", "true", "'", "\\ud83d", "\\ude00", "\\u00", "\ud83d",
+    "\x00", "가", "날씨", "text", '{"name": "a"', "}}", '"}}', '{"x":',
+]  # fmt: skip
+marked_up_text = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=40).map("".join)
+delta_sizes = st.lists(st.integers(0, 15), max_size=40)
+
+
+@st.composite
+def mutated_cases(draw: st.DrawFn) -> str:
+    text = draw(st.sampled_from(short_cases)).text
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(text)))
+        removed = draw(st.integers(0, 4))
+        text = text[:at] + draw(st.sampled_from(["", *FRAGMENTS])) + text[at + removed :]
+    return text
+
+
+any_text = marked_up_text | mutated_cases() | st.text()
+
+
+@settings(max_examples=1500, deadline=None)
+@given(any_text, delta_sizes)
+def test_any_text_is_read_the_same_however_it_is_split(text: str, sizes: list[int]) -> None:
+    whole = read(text)
+    assert read(*cut(text, sizes)) == whole
+    assert read(*text) == whole
+
+
+def is_subsequence(part: str, whole: str) -> bool:
+    characters = iter(whole)
+    return all(character in characters for character in part)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(any_text)
+def test_any_text_is_lost_nowhere(text: str) -> None:
+    output = read(text)
+    if not output.calls:
+        assert output.content == text
+    assert is_subsequence(output.content, text)
+    for call in output.calls:
+        assert call.arguments or not call.ended
+
+
+@settings(max_examples=300, deadline=None)
+@given(any_text.filter(lambda text: "<tool_call>" not in text))
+def test_text_without_a_tag_is_content_verbatim(text: str) -> None:
+    assert read(text) == Output(content=text)
+
+
+prose = st.text("가나 \n.<>{}[]\"\\/_abt", max_size=20).filter(lambda text: "<tool_call>" not in text)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=4), values),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            prose,
+            st.lists(
+                st.tuples(st.text(max_size=8), st.dictionaries(st.text(max_size=4), json_values)),
+                min_size=1,
+                max_size=3,
+            ),
+        ),
+        max_size=3,
+    ),
+    prose,
+    st.booleans(),
+    delta_sizes,
+)
+def test_well_formed_output_is_read_as_what_it_was_made_of(
+    blocks: list[tuple[str, list[tuple[str, dict[str, object]]]]],
+    last: str,
+    ascii_only: bool,
+    sizes: list[int],
+) -> None:
+    text, content, calls = "", "", []
+    for before, objects in blocks:
+        text += before + "<tool_call>\n"
+        content += before.rstrip(" \n")
+        for name, arguments in objects:
+            written = json.dumps(arguments, ensure_ascii=ascii_only)
+            text += f'{{"name": {json.dumps(name, ensure_ascii=ascii_only)}, "arguments": {written}}}\n'
+            calls.append(Call(name, written, ended=True))
+        text += "</tool_call>"
+    text += last
+    content += last if last.strip(" \n") or not blocks else ""
+    assert read(*cut(text, sizes)) == Output(content, calls)
+
+
+def test_a_name_leaves_no_later_than_the_first_argument_character() -> None:
+    reader = MarkupReader()
+    assert reader.feed('<tool_call>{"name": "a", "arguments": ') == []
+    assert reader.feed("{") == [CallStarted(0, "a"), ArgumentText(0, "{")]
+
+
+def test_argument_text_leaves_in_the_delta_in_which_it_arrives() -> None:
+    reader = MarkupReader()
+    reader.feed('<tool_call>{"name": "a", "arguments": ')
+    for character in '{"경로": "C:\\\\<tool_call>", "n": [1.0, tru]}':
+        events = reader.feed(character)
+        assert events[-2 if CallEnded(0) in events else -1] == ArgumentText(0, character)
+
+
+def test_prose_is_held_back_only_while_it_may_be_a_tag_or_whitespace_before_one() -> None:
+    reader = MarkupReader()
+    assert reader.feed("a <b") == [ContentText("a <b")]
+    assert reader.feed(" \n") == []
+    assert reader.feed("<tool_cal") == []
+    assert reader.feed("x") == [ContentText(" \n<tool_calx")]
+
+
+def test_a_megabyte_without_an_end_is_read_in_linear_time() -> None:
+    """Texts that a reader which starts again or looks back would need hours for."""
+    size = 1_000_000
+    for unit in [
+        "<tool_call>",
+        "<tool_call>{",
+        '<tool_call>{"',
+        '<tool_call>{"x": "',
+        '<tool_call>{"arguments": [\\"',
+        '<tool_call>{"arguments": ["',
+        '<tool_call>{":":",',
+        "<tool_call>[ ",
+        "<",
+        " ",
+        "<tool_call>{ ",
+        '<tool_call>{"name":"a","arguments":{}} x',
+        '<tool_call>{"name":"a","arguments":{}}{',
+        '<tool_call>{"name":"a","arguments":{',
+    ]:
+        text = unit * (size // len(unit))
+        for tail in ['"]}</tool_call>', ""]:
+            assert read(text + tail) == read(*pieces(text + tail, 1000))
+
+
+def test_the_state_can_be_printed() -> None:
+    reader = MarkupReader()
+    reader.feed('<tool_call>{"name": "a", "arguments": {"x": "')
+    assert repr(reader) == (
+        "MarkupReader(state='nested', calls=1, open_brackets=1, in_string=True, carry='')"
+    )
