@@ -48,7 +48,8 @@ _separator_run = re.compile(r"[ \t\n\r,}\]]*")
 _scalar_run = re.compile(r'[^ \t\n\r,:{}\[\]"<\\]*')
 _scalar_start = frozenset("-0123456789tfn")
 _in_string_stop = re.compile(r'["\\]')
-_in_value_stop = re.compile(r'["{}\[\]<\\]')
+# Everything in a value that changes no state: also whole strings without escapes.
+_inert_run = re.compile(r'[^"{}\[\]<\\]*(?:"[^"\\]*"[^"{}\[\]<\\]*)*')
 
 _escape = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))",
@@ -100,6 +101,11 @@ class MarkupReader:
     >>> reader.feed('}}</tool_call>') + reader.finish()
     [ArgumentText(index=0, text='}'), CallEnded(index=0)]
     """
+
+    # What is known of the object being read; see _start_object.
+    _name: str | None
+    _committed: bool
+    _arguments_ended: bool
 
     def __init__(self) -> None:
         self._state: Callable[[MarkupReader], None] = MarkupReader._prose
@@ -302,11 +308,11 @@ class MarkupReader:
     # An object, outside its values.
 
     def _start_object(self) -> None:
-        self._name: str | None = None
-        self._committed: bool = False
+        self._name = None
+        self._committed = False
         self._early_arguments: list[str] = []
         self._has_arguments = False
-        self._arguments_ended: bool = False
+        self._arguments_ended = False
         self._has_argument_text = False
         # The string being read (a key or the name), and the value being read.
         self._string: list[str] = []
@@ -495,35 +501,46 @@ class MarkupReader:
         text, start = self._text, self._position
         position = start + self._escaped
         self._escaped = False
-        while match := (_in_string_stop if self._in_string else _in_value_stop).search(
-            text, position
-        ):
-            character = match[0]
-            position = match.end()
-            if character == '"':
-                self._in_string = not self._in_string
-            elif character == "\\":
-                if self._in_string:
+        while position < len(text):
+            if self._in_string:
+                match = _in_string_stop.search(text, position)
+                if match is None:
+                    break
+                position = match.end()
+                if match[0] == "\\":
                     self._escaped = position == len(text)
                     position += 1
-                elif not self._committed:
-                    self._position = position
-                    self._give_up()
-                    return
-                continue
-            elif character == "<":
-                tag = position - 1
-                if _unfinished_tag(text, tag, *_TAGS) == tag or text.startswith(_TAGS, tag):
-                    self._nested_text(start, tag)
-                    self._position = tag
-                    self._at_tag(self._close_early)
-                    return
-                continue
-            elif character in _CLOSERS:
-                self._brackets.append(_CLOSERS[character])
+                    continue
+                self._in_string = False
             else:
+                match = _inert_run.match(text, position)
+                assert match is not None
+                position = match.end() + 1
+                character = text[match.end() : position]
+                if character == '"':
+                    self._in_string = True
+                    continue
+                if character in _CLOSERS:
+                    self._brackets.append(_CLOSERS[character])
+                    continue
+                if character == "<":
+                    tag = position - 1
+                    if _unfinished_tag(text, tag, *_TAGS) == tag or text.startswith(_TAGS, tag):
+                        self._nested_text(start, tag)
+                        self._position = tag
+                        self._at_tag(self._close_early)
+                        return
+                    continue
+                if character == "\\":
+                    if not self._committed:
+                        self._position = position
+                        self._give_up()
+                        return
+                    continue
+                if not character:
+                    break
                 self._brackets.pop()
-            if not self._brackets and not self._in_string:
+            if not self._brackets:
                 self._nested_text(start, position)
                 self._end_value(position)
                 return

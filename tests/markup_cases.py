@@ -143,7 +143,8 @@ CASES = [
     ),
     Case(
         "a broken block, then a good one",
-        '<tool_call>{"nam": "a"}</tool_call>\n<tool_call>{"name": "b", "arguments": {}}</tool_call>',
+        '<tool_call>{"nam": "a"}</tool_call>\n'
+        '<tool_call>{"name": "b", "arguments": {}}</tool_call>',
         '<tool_call>{"nam": "a"}</tool_call>',
         (("b", "{}"),),
     ),
@@ -265,8 +266,8 @@ CASES = [
     ),
     Case(
         "arguments in a string",
-        '<tool_call>{"name": "a", "arguments": "{\\"x\\": \\"\\ud83d\\ude00\\\\n\\u00e9\\/</tool_call>'
-        '\\"}"}</tool_call>',
+        '<tool_call>{"name": "a", "arguments": "{\\"x\\": \\"\\ud83d\\ude00\\\\n\\u00e9\\/'
+        '</tool_call>\\"}"}</tool_call>',
         calls=(("a", '{"x": "😀\\né/</tool_call>"}'),),
     ),
     Case(
@@ -310,7 +311,8 @@ CASES = [
     ),
     Case(
         "a brace too few before the next object",
-        '<tool_call>{"name": "a", "arguments": {"x": 1}\n{"name": "b", "arguments": {}}</tool_call>',
+        '<tool_call>{"name": "a", "arguments": {"x": 1}\n'
+        '{"name": "b", "arguments": {}}</tool_call>',
         calls=(("a", '{"x": 1}'), ("b", "{}")),
     ),
     Case(

@@ -29,29 +29,36 @@ class Output:
     content: str = ""
     calls: list[Call] = field(default_factory=list)
 
-    def add(self, events: list[Event]) -> None:
-        for event in events:
-            match event:
-                case ContentText(text):
-                    assert text
-                    self.content += text
-                case CallStarted(index, name):
-                    assert index == len(self.calls)
-                    self.calls.append(Call(name))
-                case ArgumentText(index, text):
-                    assert text and index == len(self.calls) - 1 and not self.calls[index].ended
-                    self.calls[index].arguments += text
-                case CallEnded(index):
-                    assert index == len(self.calls) - 1 and not self.calls[index].ended
-                    self.calls[index].ended = True
+
+def add_up(events: list[Event]) -> Output:
+    """Add up the events, which must come in an order that makes sense."""
+    content: list[str] = []
+    calls: list[Call] = []
+    arguments: list[list[str]] = []
+    for event in events:
+        match event:
+            case ContentText(text):
+                assert text
+                content.append(text)
+            case CallStarted(index, name):
+                assert index == len(calls)
+                calls.append(Call(name))
+                arguments.append([])
+            case ArgumentText(index, text):
+                assert text and index == len(calls) - 1 and not calls[index].ended
+                arguments[index].append(text)
+            case CallEnded(index):
+                assert index == len(calls) - 1 and not calls[index].ended
+                calls[index].ended = True
+    for call, texts in zip(calls, arguments):
+        call.arguments = "".join(texts)
+    return Output("".join(content), calls)
 
 
 def read(*deltas: str) -> Output:
-    reader, output = MarkupReader(), Output()
-    for delta in deltas:
-        output.add(reader.feed(delta))
-    output.add(reader.finish())
-    return output
+    reader = MarkupReader()
+    events = [event for delta in deltas for event in reader.feed(delta)]
+    return add_up(events + reader.finish())
 
 
 def cut(text: str, sizes: list[int]) -> list[str]:
@@ -106,9 +113,10 @@ def test_every_prefix_of_a_case_is_read_the_same_one_shot_and_streamed(case: Cas
 def test_what_was_streamed_of_a_case_is_never_taken_back(case: Case) -> None:
     """The output of a prefix, before its end is known, begins the whole output."""
     whole = read(case.text)
-    reader, so_far = MarkupReader(), Output()
+    reader, events = MarkupReader(), []
     for character in case.text:
-        so_far.add(reader.feed(character))
+        events += reader.feed(character)
+        so_far = add_up(events)
         assert whole.content.startswith(so_far.content)
         assert len(so_far.calls) <= len(whole.calls)
         for call, final in zip(so_far.calls, whole.calls):
@@ -118,10 +126,11 @@ def test_what_was_streamed_of_a_case_is_never_taken_back(case: Case) -> None:
 FRAGMENTS = [
     "<tool_call>", "</tool_call>", "<tool_", "</", "<", ">", "{", "}", "[", "]", '"', "\\", '\\"',
     ":", ",", " ", "\n", '"name"', '"arguments"', '"parameters"', '{"name": "a", "arguments": {',
-    '{"name":"b","arguments":"', "null", "1.0", "true", "'", "\\ud83d", "\\ude00", "\\u00", "\ud83d",
-    "\x00", "가", "날씨", "text", '{"name": "a"', "}}", '"}}', '{"x":',
+    '{"name":"b","arguments":"', "null", "1.0", "true", "'", "\\ud83d", "\\ude00", "\\u00",
+    "\ud83d", "\x00", "가", "날씨", "text", '{"name": "a"', "}}", '"}}', '{"x":',
 ]  # fmt: skip
-marked_up_text = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=40).map("".join)
+fragments = st.sampled_from(FRAGMENTS) | st.text(max_size=3)
+marked_up_text = st.lists(fragments, max_size=40).map("".join)
 delta_sizes = st.lists(st.integers(0, 15), max_size=40)
 
 
@@ -205,7 +214,8 @@ def test_well_formed_output_is_read_as_what_it_was_made_of(
         content += before.rstrip(" \n")
         for name, arguments in objects:
             written = json.dumps(arguments, ensure_ascii=ascii_only)
-            text += f'{{"name": {json.dumps(name, ensure_ascii=ascii_only)}, "arguments": {written}}}\n'
+            written_name = json.dumps(name, ensure_ascii=ascii_only)
+            text += f'{{"name": {written_name}, "arguments": {written}}}\n'
             calls.append(Call(name, written, ended=True))
         text += "</tool_call>"
     text += last

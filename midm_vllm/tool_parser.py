@@ -1,0 +1,144 @@
+"""``midm-parser``: vLLM's tool parser for Mi:dm, a thin user of the markup reader.
+
+Implements ``vllm.tool_parsers.abstract_tool_parser.ToolParser``. vLLM makes one
+parser for each choice of each request, calls it with every delta of a stream
+or once with the whole output, and never concurrently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from midm_vllm.events import ArgumentText, CallStarted, ContentText, Event
+from midm_vllm.markup import MarkupReader
+from midm_vllm.vllm_layout import (
+    ChatCompletionRequest,
+    DeltaFunctionCall,
+    DeltaMessage,
+    DeltaToolCall,
+    ExtractedToolCallInformation,
+    FunctionCall,
+    ToolCall,
+    ToolParser,
+    make_tool_call_id,
+)
+
+
+class MidmToolParser(ToolParser):
+    """Reads Mi:dm's tool calls, streamed and one-shot, through one reader.
+
+    The arguments that reach the client are the model's own characters. Text
+    that is no call is content; where the request offers no tools or chooses
+    ``none``, all text is.
+    """
+
+    #: vLLM keeps no text for us and calls :meth:`finish_streaming` (from 0.24).
+    engine_based_streaming = True
+
+    def __init__(self, tokenizer: Any, *tools: Any) -> None:
+        super().__init__(tokenizer, *tools)
+        self._reader = MarkupReader()
+        self._final_events: list[Event] = []
+
+    def adjust_request(self, request: Any) -> Any:
+        """Keep special tokens in the text: a checkpoint may mark the tags special."""
+        request = super().adjust_request(request)
+        if _wants_calls(request):
+            request.skip_special_tokens = False
+        return request
+
+    def extract_tool_calls(
+        self, model_output: str, request: ChatCompletionRequest
+    ) -> ExtractedToolCallInformation:
+        """Read a whole output."""
+        if not _wants_calls(request):
+            return ExtractedToolCallInformation(
+                tools_called=False, tool_calls=[], content=model_output
+            )
+        reader = MarkupReader()
+        content: list[str] = []
+        names: list[str] = []
+        arguments: list[list[str]] = []
+        for event in reader.feed(model_output) + reader.finish():
+            if isinstance(event, ContentText):
+                content.append(event.text)
+            elif isinstance(event, CallStarted):
+                names.append(event.name)
+                arguments.append([])
+            elif isinstance(event, ArgumentText):
+                arguments[event.index].append(event.text)
+        return ExtractedToolCallInformation(
+            tools_called=bool(names),
+            tool_calls=[
+                ToolCall(function=FunctionCall(name=name, arguments="".join(texts)))
+                for name, texts in zip(names, arguments)
+            ],
+            content="".join(content) or None,
+        )
+
+    def extract_tool_calls_streaming(
+        self,
+        previous_text: str,
+        current_text: str,
+        delta_text: str,
+        previous_token_ids: Sequence[int],
+        current_token_ids: Sequence[int],
+        delta_token_ids: Sequence[int],
+        request: ChatCompletionRequest,
+    ) -> DeltaMessage | None:
+        """Read the next delta; ``None`` where nothing of it can be sent yet."""
+        if not _wants_calls(request):
+            return DeltaMessage(content=delta_text) if delta_text else None
+        return _delta_message(self._reader.feed(delta_text))
+
+    def get_remaining_unstreamed_args(self) -> str:
+        """Arguments held back at the end of the stream.
+
+        vLLM adds them to the call in the last delta, if there is one, and
+        then calls :meth:`finish_streaming`, so they make no entry of their own.
+        """
+        events = self._reader.finish()
+        self._final_events = [event for event in events if not isinstance(event, ArgumentText)]
+        return "".join(event.text for event in events if isinstance(event, ArgumentText))
+
+    def finish_streaming(self) -> DeltaMessage | None:
+        """What was held back and has not been sent, once the stream has ended."""
+        return _delta_message(self._final_events + self._reader.finish())
+
+
+def _wants_calls(request: ChatCompletionRequest | None) -> bool:
+    """Whether calls are read at all; offline there may be no request to ask."""
+    return request is None or (bool(request.tools) and request.tool_choice != "none")
+
+
+def _delta_message(events: list[Event]) -> DeltaMessage | None:
+    """The events of one delta as vLLM's message, with one entry for each call."""
+    content = ""
+    calls: list[DeltaToolCall] = []
+    for event in events:
+        if isinstance(event, ArgumentText):
+            if calls and calls[-1].index == event.index:
+                function = calls[-1].function
+                assert function is not None
+                function.arguments = (function.arguments or "") + event.text
+            else:
+                function = DeltaFunctionCall(arguments=event.text)
+                calls.append(DeltaToolCall(index=event.index, function=function))
+        elif isinstance(event, ContentText):
+            content += event.text
+        elif isinstance(event, CallStarted):
+            calls.append(
+                DeltaToolCall(
+                    index=event.index,
+                    id=make_tool_call_id(),
+                    type="function",
+                    function=DeltaFunctionCall(name=event.name),
+                )
+            )
+    # Fields that are not set are not sent.
+    if calls:
+        return DeltaMessage(content=content, tool_calls=calls) if content else DeltaMessage(
+            tool_calls=calls
+        )
+    return DeltaMessage(content=content) if content else None
