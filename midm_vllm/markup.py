@@ -468,8 +468,13 @@ class MarkupReader:
             return
         if character in "{[":
             state = MarkupReader._nested
+        elif character == '"' and self._is_argument:
+            state = MarkupReader._argument_string
+            self._position += 1
         elif character == '"':
-            state = MarkupReader._argument_string if self._is_argument else MarkupReader._nested
+            state = MarkupReader._nested
+            self._in_string = True
+            self._position += 1
         elif character in _scalar_start:
             state = MarkupReader._scalar
         else:
@@ -482,8 +487,6 @@ class MarkupReader:
             self._has_arguments = True
             if self._name is not None:
                 self._commit()
-        if state is MarkupReader._argument_string:
-            self._position += 1
         self._state = state
 
     def _end_value(self, position: int) -> None:

@@ -185,7 +185,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -245,9 +245,9 @@ def test_prose_is_held_back_only_while_it_may_be_a_tag_or_whitespace_before_one(
     assert reader.feed("x") == [ContentText(" \n<tool_calx")]
 
 
-def test_a_megabyte_without_an_end_is_read_in_linear_time() -> None:
+def test_no_text_is_read_over_and_over() -> None:
     """Texts that a reader which starts again or looks back would need hours for."""
-    size = 1_000_000
+    size = 300_000
     for unit in [
         "<tool_call>",
         "<tool_call>{",
