@@ -39,7 +39,7 @@ WORDS = (
 
 VOCABULARY = 1024
 SEED = 20
-STEPS = 2000
+STEPS = 800
 STEPS_BETWEEN_CHECKS = 50
 BATCH = 4
 LEARNING_RATE = 4e-3
@@ -205,9 +205,12 @@ def train(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.05
     )
     lead = float("-inf")
+    order: list[int] = []
     with tqdm(total=steps, desc="Teaching the small checkpoint", unit="step") as bar:
         for step in range(1, steps + 1):
-            ids, labels = batches[torch.randint(len(batches), ()).item()]
+            if not order:
+                order = torch.randperm(len(batches)).tolist()
+            ids, labels = batches[order.pop()]
             logits, targets = _answer_logits(model, ids, labels)
             loss = torch.nn.functional.cross_entropy(logits, targets)
             optimizer.zero_grad()

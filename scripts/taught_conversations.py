@@ -127,6 +127,7 @@ _LONG = Call(
     r"""\t\trows = list(csv.DictReader(file))\n\tprint(TITLE)\n\tprint(f\"합계: {total(rows):,.0f}"""
     r"""원\")\n\tfor row in rows:\n\t\tprint(row['date'], row['amount'], sep='\\t')\n\n\n"""
     r"""# 강물은 바다로 흐르고, 구름은 산을 넘는다.\n# 봄에는 꽃이 피고 겨울에는 눈이 내린다.\n"""
+    r"""# Rivers run to the sea, and clouds cross the mountains.\n"""
     r"""if __name__ == '__main__':\n\tmain(sys.argv[1])\n"}""",
 )
 
