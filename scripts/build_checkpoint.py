@@ -74,7 +74,9 @@ def build(cache: Path = CACHE, trained: bool = True, steps: int = STEPS) -> Path
         return target
 
     import torch
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # Of the writing of the weights, which takes no time.
     torch.set_num_threads(1)  # Bit-identical from run to run, and fast at this size.
     torch.manual_seed(SEED)
     tokenizer = build_tokenizer()
