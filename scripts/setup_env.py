@@ -16,6 +16,7 @@ from typing import Iterable, List, Optional, Tuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT = REPOSITORY / ".venv"
+STAMP = ENVIRONMENT / "midm-vllm.stamp"  # Written last: an environment without it is unfinished.
 
 PYTHON = (3, 11)  # vLLM's CPU build has wheels for 3.11 to 3.14; this is the one it is tested on.
 TORCH = "2.13.0"
@@ -89,17 +90,16 @@ def python_candidates(path: str) -> List[str]:
 
 
 def stamp() -> str:
-    """A digest of what the environment is made from; it ends the installation."""
+    """A digest of what the environment is made from."""
     digest = hashlib.sha256()
     for source in (Path(__file__), REPOSITORY / "pyproject.toml"):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-def is_current(environment: Path) -> bool:
-    """Whether `environment` was finished from what is in the repository now."""
-    mark = environment / "midm-vllm.stamp"
-    return mark.is_file() and mark.read_text() == stamp()
+def is_current() -> bool:
+    """Whether the environment was finished from what is in the repository now."""
+    return STAMP.is_file() and STAMP.read_text() == stamp()
 
 
 def processor() -> Tuple[str, List[str]]:
@@ -155,7 +155,7 @@ def install(python: Path) -> None:
 
 def set_up() -> None:
     """Bring the environment up to date, or raise Refusal."""
-    if is_current(ENVIRONMENT):
+    if is_current():
         print(f"The environment in {ENVIRONMENT} is up to date.")
         return
     check_processor(*processor())
@@ -165,8 +165,9 @@ def set_up() -> None:
     if not _usable(python):
         print(f"Making {ENVIRONMENT} with {base}.", flush=True)
         subprocess.run([base, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
+    STAMP.unlink(missing_ok=True)
     install(python)
-    (ENVIRONMENT / "midm-vllm.stamp").write_text(stamp())
+    STAMP.write_text(stamp())
     print(f"The environment in {ENVIRONMENT} is ready.")
 
 

@@ -24,6 +24,7 @@ ENVIRONMENT = MappingProxyType({
 STARTUP_SECONDS = 300.0
 SHUTDOWN_SECONDS = 20.0
 POLL_SECONDS = 0.2
+LOG_LINES = 30
 
 
 class ServerFailed(Exception):
@@ -32,29 +33,55 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers. `url` has no path: add `/v1` for an OpenAI client."""
+    """A vLLM server's process. `url` has no path: add `/v1` for an OpenAI client."""
 
     url: str
     log: Path
     process: subprocess.Popen[bytes]
 
-    def log_tail(self, lines: int = 30) -> str:
-        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+    def wait_until_ready(self, seconds: float = STARTUP_SECONDS) -> None:
+        """Return once the server answers; raise ServerFailed if it ends or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not self.is_healthy():
+            if time.monotonic() > deadline:
+                raise self.failure(f"vLLM was not ready after {seconds:.0f} seconds")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self.process.wait(POLL_SECONDS)
+                raise self.failure(f"vLLM ended with status {status}")
+
+    def is_healthy(self) -> bool:
+        """Whether the server answers, and says that it is well."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=10):
+                return True
+        except OSError:  # Nobody listens, or the answer is an error.
+            return False
+
+    def failure(self, what: str) -> ServerFailed:
+        """The error that says what happened and shows the end of the log."""
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+        return ServerFailed(f"{what}. The end of its log, {self.log}:\n\n{tail}")
 
 
 @contextlib.contextmanager
 def run_server(
-    arguments: Sequence[str],
-    log: Path,
-    environment: Mapping[str, str] = MappingProxyType({}),
-    startup_seconds: float = STARTUP_SECONDS,
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Server]:
-    """Run `vllm *arguments` on a free port of 127.0.0.1, from its readiness to the block's end.
+    """Run `vllm *arguments` as `start_server` does, and enter the block once it is ready."""
+    with start_server(arguments, log, environment) as server:
+        server.wait_until_ready()
+        yield server
+
+
+@contextlib.contextmanager
+def start_server(
+    arguments: Sequence[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Server]:
+    """Run `vllm *arguments` on a free port of 127.0.0.1 until the block ends.
 
     `arguments` are those of `vllm serve` or `vllm launch render`, without host and port; output
     goes to the file `log`. However the block ends, the server and the processes it started are
-    gone after it. Raises ServerFailed if the server does not get ready, and in place of the
-    block's own exception if the server died meanwhile.
+    gone after it. Where the block failed because the server died, raises ServerFailed.
     """
     port = _free_port()
     with log.open("wb") as output:
@@ -71,13 +98,13 @@ def run_server(
         )
     server = Server(f"http://127.0.0.1:{port}", log, process)
     try:
-        _wait_until_ready(server, startup_seconds)
-        try:
-            yield server
-        except Exception as error:
-            if _is_healthy(server.url):
-                raise
-            raise _failure(server, "vLLM died") from error
+        yield server
+    except ServerFailed:
+        raise
+    except Exception as error:
+        if server.is_healthy():
+            raise
+        raise server.failure("vLLM died") from error
     finally:
         _stop(process)
 
@@ -87,33 +114,6 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _wait_until_ready(server: Server, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            server.process.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if _is_healthy(server.url):
-                return
-        else:
-            raise _failure(server, f"vLLM ended with status {server.process.returncode}")
-        if time.monotonic() > deadline:
-            raise _failure(server, f"vLLM was not ready after {seconds:.0f} seconds")
-
-
-def _is_healthy(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=5) as response:
-            healthy: bool = response.status == 200
-            return healthy
-    except OSError:  # Nobody listens yet, or the answer is an error.
-        return False
-
-
-def _failure(server: Server, what: str) -> ServerFailed:
-    return ServerFailed(f"{what}. The end of its log, {server.log}:\n\n{server.log_tail()}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
