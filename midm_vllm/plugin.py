@@ -10,7 +10,11 @@ from __future__ import annotations
 from types import ModuleType
 
 from midm_vllm.import_hooks import when_imported
-from midm_vllm.vllm_layout import TOOL_PARSER_PACKAGES
+from midm_vllm.vllm_layout import (
+    ARGUMENT_PARSER_MODULES,
+    CHAT_TEMPLATE_REGISTRY,
+    TOOL_PARSER_PACKAGES,
+)
 
 TOOL_PARSER_NAME = "midm-parser"
 
@@ -25,9 +29,24 @@ def register() -> None:
     _registered = True
     for package in TOOL_PARSER_PACKAGES:
         when_imported(f"{package}.abstract_tool_parser", _register_tool_parser)
+    for module in ARGUMENT_PARSER_MODULES:
+        when_imported(module, _install_serving_defaults)
+    when_imported(CHAT_TEMPLATE_REGISTRY, _register_template_fallback)
 
 
 def _register_tool_parser(module: ModuleType) -> None:
     module.ToolParserManager.register_lazy_module(
         TOOL_PARSER_NAME, "midm_vllm.tool_parser", "MidmToolParser"
     )
+
+
+def _install_serving_defaults(module: ModuleType) -> None:
+    from midm_vllm.serving_defaults import install
+
+    install(module)
+
+
+def _register_template_fallback(module: ModuleType) -> None:
+    from midm_vllm.chat_template import register_template_fallback
+
+    register_template_fallback(module)

@@ -11,6 +11,8 @@ its row in :data:`PLACES`.
 from __future__ import annotations
 
 import importlib
+import logging
+from argparse import Namespace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from vllm.tool_parsers.abstract_tool_parser import ToolParser
 
 __all__ = [
+    "ARGUMENT_PARSER_MODULES",
+    "CHAT_TEMPLATE_REGISTRY",
     "ChatCompletionRequest",
     "DeltaFunctionCall",
     "DeltaMessage",
@@ -45,6 +49,12 @@ LAST_RELEASE = "0.33.0"
 
 #: The package of the tool parsers: to 0.12 the second, from 0.13 the first.
 TOOL_PARSER_PACKAGES = ("vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers")
+
+#: The module of ``FlexibleArgumentParser``: to 0.11.0 the second, from 0.11.2 the first.
+ARGUMENT_PARSER_MODULES = ("vllm.utils.argparse_utils", "vllm.utils")
+
+#: The chat templates for tokenizers that have none: from 0.9.
+CHAT_TEMPLATE_REGISTRY = "vllm.transformers_utils.chat_templates.registry"
 
 _PROTOCOL = (
     "vllm.entrypoints.generate.base.protocol",  # from 0.29
@@ -78,6 +88,19 @@ def vllm_version() -> str:
         return version("vllm")
     except PackageNotFoundError:
         return "(not installed)"
+
+
+def server_logger(arguments: Namespace) -> logging.Logger:
+    """A logger of vLLM's that is heard as soon as the server's arguments are parsed."""
+    import vllm.logger
+
+    # To 0.30 the import sets logging up; from 0.31 vLLM does, with the arguments,
+    # but only after it has parsed them. Doing the same twice changes nothing.
+    set_up = getattr(vllm.logger, "configure_logging_from_args", None)
+    if set_up is not None:
+        set_up(arguments)
+    logger: logging.Logger = vllm.logger.init_logger("vllm.midm_vllm")
+    return logger
 
 
 def __getattr__(name: str) -> Any:
