@@ -1,0 +1,56 @@
+"""What the tests share: the small checkpoint, and real servers that last for the whole run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import build_checkpoint
+import openai
+import pytest
+from vllm_server import Server, run_server
+
+MODEL = "midm"
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Path:
+    """The small checkpoint that was taught a few conversations."""
+    return build_checkpoint.build()
+
+
+@pytest.fixture(scope="session")
+def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`vllm serve` as a user starts it; nothing but the parser is named."""
+    log = tmp_path_factory.mktemp("server") / "vllm.log"
+    with run_server(serve_arguments(checkpoint), log) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: Server) -> openai.OpenAI:
+    return openai_client(server)
+
+
+@pytest.fixture(scope="session")
+def render_server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A vLLM that renders prompts and parses outputs, without an engine."""
+    arguments = ["launch", "render", str(checkpoint), "--served-model-name", MODEL]
+    arguments += ["--tool-call-parser", "midm-parser", "--max-model-len", "200000"]
+    log = tmp_path_factory.mktemp("render") / "vllm.log"
+    with run_server(arguments, log, {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}) as running:
+        yield running
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def serve_arguments(checkpoint: Path, *more: str) -> list[str]:
+    return ["serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
+            "--max-model-len", "4096", "--tool-call-parser", "midm-parser", *more]
+
+
+def openai_client(server: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
