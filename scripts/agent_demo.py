@@ -52,7 +52,7 @@ class ToolCall:
 
 
 def stream_turn(
-    client: OpenAI, messages: list[Message], tools: Sequence[Tool], console: Console
+    client: OpenAI, messages: list[Any], tools: Sequence[Any], console: Console
 ) -> list[ToolCall]:
     """Stream one answer of the model to the console and to `messages`; return its calls."""
     content = ""
@@ -66,12 +66,13 @@ def stream_turn(
                 _show(console, choice.delta.content, "bold green")
                 content += choice.delta.content
             for delta in choice.delta.tool_calls or ():
-                if delta.id:
-                    calls[delta.index] = ToolCall(delta.id, delta.function.name)
-                    _show(console, f"{delta.function.name} ", "bold magenta")
-                if delta.function.arguments:
-                    calls[delta.index].arguments += delta.function.arguments
-                    _show(console, delta.function.arguments, "magenta")
+                function = delta.function
+                if function and delta.id and function.name:
+                    calls[delta.index] = ToolCall(delta.id, function.name)
+                    _show(console, f"{function.name} ", "bold magenta")
+                if function and function.arguments:
+                    calls[delta.index].arguments += function.arguments
+                    _show(console, function.arguments, "magenta")
     console.print()
     answer: Message = {"role": "assistant", "content": content or None}
     if calls:

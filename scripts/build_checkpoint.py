@@ -88,7 +88,7 @@ def build(cache: Path = CACHE, trained: bool = True, steps: int = STEPS) -> Path
     with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as folder:
         finished = Path(folder) / name
         tokenizer.save_pretrained(finished)
-        model.to(torch.bfloat16).save_pretrained(finished)
+        model.bfloat16().save_pretrained(finished)
         try:
             finished.rename(target)
         except OSError:

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from agent_demo import convert_area
+from build_checkpoint import REPOSITORY
+from taught_conversations import BY_NAME
+from test_vllm_server import process_group_exists
+
+AGENT_DEMO = [sys.executable, str(REPOSITORY / "scripts" / "agent_demo.py")]
+
+
+def server_process(output: str) -> int:
+    told = re.search(r"runs as process (\d+)", output)
+    assert told, output
+    return int(told[1])
+
+
+def test_the_tool_computes_what_the_checkpoint_was_taught_to_read() -> None:
+    assert convert_area(84, "제곱미터", "평") == {"value": 25.41, "unit": "평"}
+    assert convert_area(25.41, "평", "제곱미터") == {"value": 84.0, "unit": "제곱미터"}
+
+
+def test_the_demo_streams_a_call_runs_it_and_streams_the_answer(checkpoint: Path) -> None:
+    ended = subprocess.run(
+        [REPOSITORY / "scripts" / "demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    (call,) = BY_NAME["area_call"].calls
+    for told in (
+        f"assistant  {call.name} {call.arguments}\n",
+        'tool       {"value": 25.41, "unit": "평"}\n',
+        f"assistant  {BY_NAME['area_answer'].content}\n",
+    ):
+        assert told in ended.stdout
+    assert not process_group_exists(server_process(ended.stdout))
+
+
+@pytest.mark.parametrize("ending, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_demo_stops_its_server_when_it_is_interrupted(
+    checkpoint: Path, ending: signal.Signals, status: int
+) -> None:
+    with subprocess.Popen(AGENT_DEMO, stdout=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout
+        output = ""
+        while "runs as process" not in output:
+            line = demo.stdout.readline()
+            assert line, f"The demo ended early: {output}"
+            output += line
+        assert process_group_exists(server_process(output))
+        demo.send_signal(ending)
+        assert demo.wait(60) == status
+    assert not process_group_exists(server_process(output))
+
+
+def test_the_demo_shows_the_end_of_the_log_of_a_server_that_dies(checkpoint: Path) -> None:
+    no_parser = {**os.environ, "VLLM_PLUGINS": "none"}
+    ended = subprocess.run(AGENT_DEMO, env=no_parser, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "The end of its log" in ended.stderr
+    assert "midm-parser" in ended.stderr.partition("The end of its log")[2]
+    assert not process_group_exists(server_process(ended.stdout))
