@@ -15,8 +15,14 @@ MODEL = "midm"
 
 @pytest.fixture(scope="session")
 def checkpoint() -> Path:
-    """The small checkpoint that was taught a few conversations."""
+    """The small checkpoint, taught `taught_conversations`; built unless it is there already."""
     return build_checkpoint.build()
+
+
+@pytest.fixture(scope="session")
+def untrained_checkpoint() -> Path:
+    """The small checkpoint with random weights: it says anything, and never ends its turn."""
+    return build_checkpoint.build(trained=False)
 
 
 @pytest.fixture(scope="session")
