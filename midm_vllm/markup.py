@@ -180,6 +180,16 @@ class MarkupReader:
         self._content("".join(self._held) + self._text[self._held_from : end])
         self._drop_held()
 
+    def _release_text(self, end: int) -> None:
+        """The same, but for the whitespace before ``end``, which a block may follow."""
+        held = "".join(self._held) + self._text[self._held_from : end]
+        text = held.rstrip(_WHITESPACE)
+        self._content(text)
+        self._drop_held()
+        if len(text) < len(held):
+            self._held.append(held[len(text) :])
+            self._held_from = end
+
     def _wait(self, position: int) -> None:
         """Read from ``position`` again when more has come."""
         self._carry = self._text[position:]
@@ -292,7 +302,7 @@ class MarkupReader:
         """What stands here cannot be (the rest of) a call."""
         if self._block_has_calls:
             if self._held_from is not None:
-                self._release(self._position)
+                self._release_text(self._position)
             self._committed = False
             self._state = MarkupReader._tail
             return

@@ -357,6 +357,13 @@ CASES = [
         (("a", "{}"),),
     ),
     Case(
+        "an object that breaks, whitespace, and a block",
+        '<tool_call>{"name": "a", "arguments": {}}\n{"nam": 1 \n'
+        '<tool_call>{"name": "b", "arguments": {}, "x" \n<tool_call>{"name": "c"}</tool_call>',
+        '{"nam": 1, "x"',
+        (("a", "{}"), ("b", "{}"), ("c", "{}")),
+    ),
+    Case(
         "a trailing comma behind the arguments",
         '<tool_call>{"name": "a", "arguments": {},}</tool_call>',
         calls=(("a", "{}"),),

@@ -4,73 +4,25 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markup_cases import CASES, Case
+from markup_laws import (
+    Call,
+    Output,
+    add_up,
+    check_against_reference,
+    check_promptness,
+    check_work,
+    cut,
+    pieces,
+    read,
+)
 
-from midm_vllm.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
+from midm_vllm.events import ArgumentText, CallEnded, CallStarted, ContentText
 from midm_vllm.markup import MarkupReader
-
-
-@dataclass
-class Call:
-    name: str
-    arguments: str = ""
-    ended: bool = False
-
-
-@dataclass
-class Output:
-    """What the events of a stream add up to."""
-
-    content: str = ""
-    calls: list[Call] = field(default_factory=list)
-
-
-def add_up(events: list[Event]) -> Output:
-    """Add up the events, which must come in an order that makes sense."""
-    content: list[str] = []
-    calls: list[Call] = []
-    arguments: list[list[str]] = []
-    for event in events:
-        match event:
-            case ContentText(text):
-                assert text
-                content.append(text)
-            case CallStarted(index, name):
-                assert index == len(calls)
-                calls.append(Call(name))
-                arguments.append([])
-            case ArgumentText(index, text):
-                assert text and index == len(calls) - 1 and not calls[index].ended
-                arguments[index].append(text)
-            case CallEnded(index):
-                assert index == len(calls) - 1 and not calls[index].ended
-                calls[index].ended = True
-    for call, texts in zip(calls, arguments):
-        call.arguments = "".join(texts)
-    return Output("".join(content), calls)
-
-
-def read(*deltas: str) -> Output:
-    reader = MarkupReader()
-    events = [event for delta in deltas for event in reader.feed(delta)]
-    return add_up(events + reader.finish())
-
-
-def cut(text: str, sizes: list[int]) -> list[str]:
-    deltas, start = [], 0
-    for size in sizes:
-        deltas.append(text[start : start + size])
-        start += size
-    return [*deltas, text[start:]]
-
-
-def pieces(text: str, size: int) -> list[str]:
-    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 short_cases = [case for case in CASES if len(case.text) < 5_000]
@@ -107,6 +59,15 @@ def test_every_prefix_of_a_case_is_read_the_same_one_shot_and_streamed(case: Cas
     for end in range(len(case.text)):
         prefix = case.text[:end]
         assert read(*prefix) == read(prefix)
+
+
+@every_short_case
+def test_every_prefix_of_a_case_is_lost_nowhere_and_held_back_no_longer_than_needed(
+    case: Case,
+) -> None:
+    for end in range(0, len(case.text) + 1):
+        check_against_reference(case.text[:end])
+        check_promptness(case.text[:end])
 
 
 @every_short_case
@@ -155,20 +116,17 @@ def test_any_text_is_read_the_same_however_it_is_split(text: str, sizes: list[in
     assert read(*text) == whole
 
 
-def is_subsequence(part: str, whole: str) -> bool:
-    characters = iter(whole)
-    return all(character in characters for character in part)
-
-
 @settings(max_examples=1500, deadline=None)
 @given(any_text)
-def test_any_text_is_lost_nowhere(text: str) -> None:
-    output = read(text)
-    if not output.calls:
-        assert output.content == text
-    assert is_subsequence(output.content, text)
-    for call in output.calls:
-        assert call.arguments or not call.ended
+def test_any_text_is_lost_nowhere_and_held_back_no_longer_than_needed(text: str) -> None:
+    check_against_reference(text)
+    check_promptness(text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_text, st.sampled_from([1, 3, 40, 10_000]))
+def test_the_work_on_any_text_is_linear(text: str, size: int) -> None:
+    check_work(pieces(text * 30, size))
 
 
 @settings(max_examples=300, deadline=None)
