@@ -63,12 +63,12 @@ def choose_template(
     try:
         template = _checkpoint_template(checkpoint, revision, token)
     except CheckpointUnreachable as error:
-        return TemplateChoice(None, f"its files cannot be looked at from here ({error})")
+        return TemplateChoice(None, f"its files cannot be read from here ({error})")
     if template is None:
-        return TemplateChoice(str(PACKAGED_TEMPLATE), "it has no chat template")
+        return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint has none")
     if not handles_tools(template):
-        return TemplateChoice(str(PACKAGED_TEMPLATE), "its chat template ignores tools")
-    return TemplateChoice(None, "its chat template handles tools")
+        return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint's own ignores tools")
+    return TemplateChoice(None, "it handles tools")
 
 
 def handles_tools(template: str) -> bool:

@@ -64,9 +64,8 @@ def _complete(
     ):
         parsed.enable_auto_tool_choice = True
         logger.info(
-            "Auto tool choice is on, because --tool-call-parser %s needs it to answer requests "
-            "with tools; enable-auto-tool-choice: false in a --config file, "
-            "--no-enable-auto-tool-choice (vLLM 0.10 and later) or %s=0 leave it off.",
+            "Auto tool choice: on, because %s answers no request with tools without it; "
+            "--no-enable-auto-tool-choice or %s=0 leaves it off.",
             TOOL_PARSER_NAME,
             ENVIRONMENT_SWITCH,
         )
@@ -81,10 +80,9 @@ def _complete(
         )
         parsed.chat_template = choice.path
         logger.info(
-            "Chat template: %s, because of %s %s; --chat-template FILE names another, "
-            "--chat-template midm the packaged one, %s=0 leaves it to vLLM.",
+            "Chat template: %s, because %s; --chat-template FILE names another, "
+            "--chat-template midm the packaged one, %s=0 leaves the choice to vLLM.",
             f"the packaged one ({choice.path})" if choice.path else "the checkpoint's own",
-            parsed.tokenizer or model,
             choice.reason,
             ENVIRONMENT_SWITCH,
         )
