@@ -26,10 +26,14 @@ class CheckpointUnreachable(Exception):
 
 @dataclass(frozen=True)
 class TemplateChoice:
-    """Which template serves a checkpoint: its own where ``path`` is None."""
+    """Which template serves a checkpoint: its own where ``path`` is None.
+
+    ``known`` is False where the checkpoint could not be looked at.
+    """
 
     path: str | None
     reason: str
+    known: bool = True
 
 
 def render_prompt(
@@ -63,7 +67,7 @@ def choose_template(
     try:
         template = _checkpoint_template(checkpoint, revision, token)
     except CheckpointUnreachable as error:
-        return TemplateChoice(None, f"its files cannot be read from here ({error})")
+        return TemplateChoice(None, f"its files cannot be read from here ({error})", known=False)
     if template is None:
         return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint has none")
     if not handles_tools(template):
@@ -123,7 +127,10 @@ def _checkpoint_template(
     read = partial(_read_file, checkpoint, revision, token)
     config = read("tokenizer_config.json")
     if config is None and read("config.json") is None:
-        raise CheckpointUnreachable("neither tokenizer_config.json nor config.json is there")
+        raise CheckpointUnreachable(
+            f"no tokenizer_config.json or config.json of {checkpoint}: is the name right, "
+            "and the hub reachable?"
+        )
     template = read("additional_chat_templates/tool_use.jinja") or read("chat_template.jinja")
     if template is not None or config is None:
         return template
@@ -134,7 +141,7 @@ def _checkpoint_template(
     if isinstance(in_config, list):
         named = {entry["name"]: entry["template"] for entry in in_config}
         in_config = named.get("tool_use", named.get("default"))
-    return in_config
+    return None if in_config is None else str(in_config)
 
 
 def _read_file(

@@ -116,10 +116,9 @@ def _offer_parser(parser: argparse.ArgumentParser) -> None:
     # vLLM 0.10.0 lists the choices before it loads the plugins that add to them.
     for each in _parsers(parser):
         for action in each._actions:
-            if action.dest == "tool_call_parser" and TOOL_PARSER_NAME not in (
-                action.choices or [TOOL_PARSER_NAME]
-            ):
-                action.choices = [*action.choices, TOOL_PARSER_NAME]
+            if action.dest == "tool_call_parser" and action.choices is not None:
+                if TOOL_PARSER_NAME not in action.choices:
+                    action.choices = [*action.choices, TOOL_PARSER_NAME]
 
 
 def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:

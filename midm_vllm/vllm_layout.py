@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.renderers.chat_utils import make_tool_call_id
-    from vllm.tool_parsers.abstract_tool_parser import ToolParser
+    from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
 
 __all__ = [
     "ARGUMENT_PARSER_MODULES",
@@ -40,6 +40,7 @@ __all__ = [
     "FunctionCall",
     "ToolCall",
     "ToolParser",
+    "ToolParserManager",
     "TOOL_PARSER_PACKAGES",
     "make_tool_call_id",
 ]
@@ -75,6 +76,9 @@ PLACES: dict[str, tuple[str, ...]] = {
     "FunctionCall": _PROTOCOL,
     "ToolCall": _PROTOCOL,
     "ToolParser": tuple(f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES),
+    "ToolParserManager": tuple(
+        f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES
+    ),
     "make_tool_call_id": (
         "vllm.renderers.chat_utils",  # from 0.32
         "vllm.entrypoints.chat_utils",  # 0.9 to 0.31
