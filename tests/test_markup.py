@@ -204,8 +204,8 @@ def test_prose_is_held_back_only_while_it_may_be_a_tag_or_whitespace_before_one(
 
 
 def test_no_text_is_read_over_and_over() -> None:
-    """Texts that a reader which starts again or looks back would need hours for."""
-    size = 300_000
+    """Texts that a reader which starts again or looks back reads thousands of times."""
+    size = 50_000
     for unit in [
         "<tool_call>",
         "<tool_call>{",
@@ -224,7 +224,14 @@ def test_no_text_is_read_over_and_over() -> None:
     ]:
         text = unit * (size // len(unit))
         for tail in ['"]}</tool_call>', ""]:
-            assert read(text + tail) == read(*pieces(text + tail, 1000))
+            check_work([text + tail])
+            check_work(pieces(text + tail, 1000))
+
+
+def test_a_megabyte_of_one_string_is_read() -> None:
+    arguments = '{"x": "' + "가나다라 \\n" * 150_000 + '"}'
+    text = f'<tool_call>{{"name": "a", "arguments": {arguments}}}</tool_call>'
+    assert read(*pieces(text, 1000)).calls == [Call("a", arguments, ended=True)]
 
 
 def test_the_state_can_be_printed() -> None:
