@@ -105,7 +105,7 @@ def demo(checkpoint: Path, console: Console) -> None:
     """Serve `checkpoint` and run the agent against it."""
     arguments = [
         "serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
-        "--enable-auto-tool-choice", "--tool-call-parser", "midm-parser",
+        "--tool-call-parser", "midm-parser",
     ]
     console.print(f"[dim]vllm {' '.join(arguments)}", soft_wrap=True, highlight=False)
     LOG.parent.mkdir(exist_ok=True)

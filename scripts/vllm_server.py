@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-# Of one machine without network: no hub, no usage report, a key-value cache of one GiB.
+# For a machine without network and with little memory: no hub, no usage report, a key-value
+# cache of one GiB. What the caller's environment says of these counts.
 ENVIRONMENT = MappingProxyType({
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
@@ -23,6 +24,7 @@ ENVIRONMENT = MappingProxyType({
 })
 STARTUP_SECONDS = 300.0
 SHUTDOWN_SECONDS = 20.0
+LEFTOVER_SECONDS = 3.0
 POLL_SECONDS = 0.2
 LOG_LINES = 30
 
@@ -88,7 +90,7 @@ def start_server(
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("vllm")), *arguments,
              "--host", "127.0.0.1", "--port", str(port)],
-            env={**os.environ, **ENVIRONMENT, **environment},
+            env={**ENVIRONMENT, **os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -119,11 +121,22 @@ def _free_port() -> int:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the server, and what is left of its process group, by process id."""
     try:
-        if process.poll() is None:
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(SHUTDOWN_SECONDS)
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(SHUTDOWN_SECONDS)
+        # What outlives it by a little is Python's resource trackers, which free shared memory.
+        deadline = time.monotonic() + LEFTOVER_SECONDS
+        while _group_exists(process.pid) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
     finally:  # A second Ctrl-C while we wait ends the waiting.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _group_exists(leader: int) -> bool:
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    return True
