@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from midm_vllm.import_hooks import when_imported
+from midm_vllm.models.registration import register_models
 from midm_vllm.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
@@ -32,6 +33,7 @@ def register() -> None:
     for module in ARGUMENT_PARSER_MODULES:
         when_imported(module, _install_serving_defaults)
     when_imported(CHAT_TEMPLATE_REGISTRY, _register_template_fallback)
+    register_models()
 
 
 def _register_tool_parser(module: ModuleType) -> None:

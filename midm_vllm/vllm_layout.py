@@ -48,6 +48,10 @@ __all__ = [
 FIRST_RELEASE = "0.8.5"
 LAST_RELEASE = "0.33.0"
 
+#: The releases in which the models have been run.
+FIRST_MODEL_RELEASE = "0.27.1"
+LAST_MODEL_RELEASE = "0.32.0"
+
 #: The package of the tool parsers: to 0.12 the second, from 0.13 the first.
 TOOL_PARSER_PACKAGES = ("vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers")
 
@@ -56,6 +60,10 @@ ARGUMENT_PARSER_MODULES = ("vllm.utils.argparse_utils", "vllm.utils")
 
 #: The chat templates for tokenizers that have none: from 0.9.
 CHAT_TEMPLATE_REGISTRY = "vllm.transformers_utils.chat_templates.registry"
+
+#: The architectures vLLM knows, and its own Llama.
+MODEL_REGISTRY = "vllm.model_executor.models.registry"
+LLAMA = "vllm.model_executor.models.llama"
 
 _PROTOCOL = (
     "vllm.entrypoints.generate.base.protocol",  # from 0.29
@@ -85,6 +93,39 @@ PLACES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+_LAYERS = "vllm.model_executor.layers"
+_LINEAR = (f"{_LAYERS}.linear",)
+_MODELS = "vllm.model_executor.models"
+
+#: The same for what the models are built from.
+MODEL_PLACES: dict[str, tuple[str, ...]] = {
+    "Attention": (
+        f"{_LAYERS}.attention",  # from 0.14
+        "vllm.attention",
+    ),
+    "AutoWeightsLoader": (f"{_MODELS}.utils",),
+    "ColumnParallelLinear": _LINEAR,
+    "IntermediateTensors": ("vllm.sequence",),
+    "LogitsProcessor": (f"{_LAYERS}.logits_processor",),
+    "MergedColumnParallelLinear": _LINEAR,
+    "PPMissingLayer": (f"{_MODELS}.utils",),
+    "ParallelLMHead": (f"{_LAYERS}.vocab_parallel_embedding",),
+    "QKVParallelLinear": _LINEAR,
+    "RotaryEmbedding": (f"{_LAYERS}.rotary_embedding",),
+    "RowParallelLinear": _LINEAR,
+    "SiluAndMul": (f"{_LAYERS}.activation",),
+    "SupportsLoRA": (f"{_MODELS}.interfaces",),
+    "SupportsPP": (f"{_MODELS}.interfaces",),
+    "VllmConfig": ("vllm.config",),
+    "VocabParallelEmbedding": (f"{_LAYERS}.vocab_parallel_embedding",),
+    "get_pp_group": ("vllm.distributed",),
+    "get_tensor_model_parallel_world_size": ("vllm.distributed",),
+    "make_empty_intermediate_tensors_factory": (f"{_MODELS}.utils",),
+    "make_layers": (f"{_MODELS}.utils",),
+    "maybe_prefix": (f"{_MODELS}.utils",),
+    "support_torch_compile": ("vllm.compilation.decorators",),
+}
+
 
 def vllm_version() -> str:
     """The installed vLLM's version, or "(not installed)"."""
@@ -108,9 +149,14 @@ def server_logger(arguments: Namespace) -> logging.Logger:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in PLACES:
+    first, last = FIRST_RELEASE, LAST_RELEASE
+    places = PLACES.get(name)
+    if places is None:
+        first, last = FIRST_MODEL_RELEASE, LAST_MODEL_RELEASE
+        places = MODEL_PLACES.get(name)
+    if places is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    for place in PLACES[name]:
+    for place in places:
         try:
             value = getattr(importlib.import_module(place), name)
         except ModuleNotFoundError as error:
@@ -125,6 +171,6 @@ def __getattr__(name: str) -> Any:
             return value
     raise ImportError(
         f"midm-vllm does not find {name!r} in vLLM {vllm_version()} (looked in "
-        f"{', '.join(PLACES[name])}). It is known to work with vLLM {FIRST_RELEASE} to "
-        f"{LAST_RELEASE}: install one of these, or look for a newer midm-vllm."
+        f"{', '.join(places)}). It is known to work with vLLM {first} to "
+        f"{last}: install one of these, or look for a newer midm-vllm."
     )

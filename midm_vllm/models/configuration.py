@@ -1,0 +1,120 @@
+"""The configurations of Mi:dm 1.0 and of a Mi:dm 2.0 that names itself so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import GPT2Config, LlamaConfig
+
+ROTARY_BASE = 10000.0
+
+
+class MidmBitextConfig(GPT2Config):
+    """Mi:dm 1.0's configuration (vendor: ``configuration_midm.MidmBitextConfig``).
+
+    GPT-2's fields (``n_embd``, ``n_head``, ``n_layer``, ``n_positions``,
+    ``n_inner``, ...) and five of its own; the sizes are also known by vLLM's
+    names (``hidden_size``, ``num_attention_heads``, ...).
+
+    Raises:
+        ValueError: the fields contradict each other; the message names them.
+    """
+
+    model_type = "midm-bitext-S"
+    # GPT-2's defaults leave both scalings off, which the network refuses.
+    has_no_defaults_at_init = True
+
+    def __init__(
+        self,
+        use_absolute_position_embedding: bool = True,
+        use_rotary_position_embedding: bool = False,
+        rotary_percentage: float = 1.0,
+        normalization_type: str = "layernorm",
+        scale_qk_by_inverse_layer_idx: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.use_absolute_position_embedding = use_absolute_position_embedding
+        self.use_rotary_position_embedding = use_rotary_position_embedding
+        self.rotary_percentage = rotary_percentage
+        self.normalization_type = normalization_type
+        self.scale_qk_by_inverse_layer_idx = scale_qk_by_inverse_layer_idx
+        self.check()
+
+    @property
+    def head_size(self) -> int:
+        """The width of one attention head."""
+        return int(self.n_embd) // int(self.n_head)
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many dimensions of a head count for the rotary frequencies."""
+        return int(self.head_size * self.rotary_percentage)
+
+    @property
+    def inner_size(self) -> int:
+        """The width of the feed-forward network (of each half, if gated)."""
+        return 4 * int(self.n_embd) if self.n_inner is None else int(self.n_inner)
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether the activation gates one half of the feed-forward with the other."""
+        return bool(self.activation_function == "silu")
+
+    def attention_scale(self, layer: int) -> float:
+        """What the scores of ``layer`` (from 0) are multiplied with."""
+        scale = float(self.head_size**-0.5) if self.scale_attn_weights else 1.0
+        return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
+
+    def check(self) -> None:
+        """Refuse what no Mi:dm 1.0 network can be built from.
+
+        Called again when the network is built, after vLLM's ``--hf-overrides``.
+        """
+        for field in ("vocab_size", "n_positions", "n_embd", "n_head", "n_layer"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be positive, not {getattr(self, field)}.")
+        if self.inner_size < 1:
+            raise ValueError(f"n_inner must be positive or null, not {self.n_inner}.")
+        if self.n_embd % self.n_head:
+            raise ValueError(
+                f"n_embd must be a multiple of n_head: {self.n_embd} and {self.n_head} are not."
+            )
+        if self.normalization_type not in ("layernorm", "layernorm1p"):
+            raise ValueError(
+                "normalization_type must be 'layernorm' or 'layernorm1p', not "
+                f"{self.normalization_type!r}."
+            )
+        if self.scale_attn_by_inverse_layer_idx == self.scale_qk_by_inverse_layer_idx:
+            raise ValueError(
+                "Exactly one of scale_attn_by_inverse_layer_idx and "
+                "scale_qk_by_inverse_layer_idx must be true; both are "
+                f"{str(self.scale_qk_by_inverse_layer_idx).lower()}."
+            )
+        if self.use_rotary_position_embedding:
+            self._check_rotary()
+        if getattr(self, "add_cross_attention", False):
+            raise ValueError("add_cross_attention must be false: Mi:dm 1.0 is a decoder alone.")
+
+    def _check_rotary(self) -> None:
+        sizes = f"n_embd / n_head = {self.head_size}"
+        if not 0 < self.rotary_percentage <= 1:
+            raise ValueError(
+                f"rotary_percentage must be above 0 and at most 1, not {self.rotary_percentage}."
+            )
+        if self.rotary_dim < 1:
+            raise ValueError(
+                f"use_rotary_position_embedding is true, but rotary_percentage "
+                f"{self.rotary_percentage} of {sizes} leaves no dimension to rotate."
+            )
+        if self.rotary_dim % 2 and self.rotary_dim == self.head_size:
+            raise ValueError(
+                f"use_rotary_position_embedding needs pairs of dimensions, but "
+                f"rotary_percentage {self.rotary_percentage} of {sizes} is all of an odd number."
+            )
+
+
+class MidmConfig(LlamaConfig):
+    """Mi:dm 2.0 under its own name: Llama's configuration, field for field."""
+
+    model_type = "midm"

@@ -1,0 +1,53 @@
+"""Mi:dm's names for vLLM and Transformers: what is registered, and where.
+
+Nothing here runs, and nothing of a model is imported, until the registry in
+question has been imported by somebody else.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from midm_vllm.import_hooks import when_imported
+from midm_vllm.vllm_layout import CHAT_TEMPLATE_REGISTRY, LLAMA, MODEL_REGISTRY
+
+CHAT_TEMPLATE = Path(__file__).parents[1] / "chat_templates" / "midm1.jinja"
+
+
+def register_models() -> None:
+    """Arrange for every registration of this package's models."""
+    when_imported("transformers.models.auto.configuration_auto", _register_configurations)
+    when_imported("transformers.models.auto.tokenization_auto", _register_tokenizer)
+    when_imported(MODEL_REGISTRY, _register_networks)
+    when_imported(CHAT_TEMPLATE_REGISTRY, _register_chat_template)
+
+
+def _register_configurations(module: ModuleType) -> None:
+    from midm_vllm.models.configuration import MidmBitextConfig, MidmConfig
+
+    for config in (MidmBitextConfig, MidmConfig):
+        module.AutoConfig.register(config.model_type, config, exist_ok=True)
+
+
+def _register_tokenizer(module: ModuleType) -> None:
+    # By the name that tokenizer_config.json gives, and not with
+    # AutoTokenizer.register: a class tied to a configuration class yields to
+    # the checkpoint's remote code, one known by name alone goes before it.
+    registry = getattr(module, "REGISTERED_TOKENIZER_CLASSES", None)
+    if registry is None:  # Transformers 4, which no supported release uses
+        return
+    from midm_vllm.models.tokenizer import MidmBitextTokenizer
+
+    registry["Midm_bitext_Tokenizer"] = MidmBitextTokenizer
+
+
+def _register_networks(module: ModuleType) -> None:
+    register = module.ModelRegistry.register_model
+    register("MidmLMHeadModel", "midm_vllm.models.midm1:MidmLMHeadModel")
+    register("MidmForCausalLM", f"{LLAMA}:LlamaForCausalLM")
+
+
+def _register_chat_template(module: ModuleType) -> None:
+    from_model_type = module.register_chat_template_fallback_path
+    from_model_type("midm-bitext-S", CHAT_TEMPLATE)
