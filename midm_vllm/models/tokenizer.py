@@ -33,7 +33,9 @@ class MidmBitextTokenizer(PreTrainedTokenizer):
             from which vLLM makes the text of its answers, always does.
     """
 
-    vocab_files_names = {"vocab_file": MODEL_FILE}
+    # Transformers takes the end of MODEL_FILE's name for a file "tokenizer.model"
+    # and puts that in the place of vocab_file, unless there is an spm_file.
+    vocab_files_names = {"vocab_file": MODEL_FILE, "spm_file": MODEL_FILE}
     model_input_names = ["input_ids", "attention_mask"]
 
     def __init__(
@@ -47,6 +49,7 @@ class MidmBitextTokenizer(PreTrainedTokenizer):
         sp_model_kwargs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        kwargs.pop("spm_file", None)
         self.vocab_file = vocab_file
         self.extra_ids = extra_ids
         self.restore_whitespace = restore_whitespace
