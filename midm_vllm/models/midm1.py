@@ -315,5 +315,5 @@ class MidmLMHeadModel(nn.Module, SupportsLoRA, SupportsPP):
                 continue
             if adds_one and name.endswith(_NORM_WEIGHTS):
                 # In float32: the sum is rounded once, to the parameter's type.
-                weight = weight.float() + 1
+                weight = (weight.float() + 1).to(self.transformer.ln_f.weight.dtype)
             yield name, weight

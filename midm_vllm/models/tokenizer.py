@@ -18,10 +18,10 @@ WHITESPACE_PIECES = {"<[!newline]>": "\n", "<[!tab]>": "\t"}
 class MidmBitextTokenizer(PreTrainedTokenizer):
     """SentencePiece, ``</s>`` at the end, and 100 ``<extra_id_N>`` behind the pieces.
 
-    It stays on SentencePiece itself. A ``tokenizers`` conversion cannot be
-    made equal: its Unigram model adds the scores in another precision, so ties
-    (in any run of one character) fall differently, and its normalizer works on
-    graphemes, so that Hangul in decomposed form is not composed.
+    It stays on SentencePiece itself: a ``tokenizers`` conversion is not equal.
+    Its normalizer looks up whole graphemes, so that Hangul in decomposed form
+    (a file name from macOS) comes out as ``<unk>``; with NFKC in front of it
+    other sequences of combining marks and single jamo still differ.
 
     Args:
         vocab_file: path of the SentencePiece model.

@@ -1,0 +1,84 @@
+"""Run vLLM engines one after another in this process; JSON jobs in, JSON results out.
+
+A process of its own because an engine in it binds threads and changes global
+state; several engines in it because each then starts in seconds.
+
+A job: `engine` (arguments of `vllm.LLM`), `batches` (lists of prompts, each a
+list of token ids; the prompts of one batch run at once), `lora` (an adapter's
+folder, or absent). Its result: per prompt `tokens` (greedy), `logits` (of the
+first of them) and `argmax` (behind each prompt token but the last); or
+`error`, where the engine did not start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+# Before vLLM is imported. The compilation that is off is that of the sampler's
+# helper for ranks, 20 seconds; vLLM's own is each job's choice.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    VLLM_CPU_KVCACHE_SPACE="1",
+    VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    VLLM_LOGGING_LEVEL="WARNING",
+    VLLM_NO_USAGE_STATS="1",
+)
+
+from vllm import LLM, SamplingParams  # noqa: E402
+from vllm.distributed import cleanup_dist_env_and_memory  # noqa: E402
+from vllm.lora.request import LoRARequest  # noqa: E402
+
+NEW_TOKENS = 16
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    options = {
+        "dtype": "float32",
+        "enforce_eager": True,
+        "logprobs_mode": "raw_logits",
+        "max_logprobs": -1,
+        "skip_tokenizer_init": True,
+        **job["engine"],
+    }
+    try:
+        llm = LLM(**options)
+    except (ValueError, RuntimeError) as error:
+        cleanup_dist_env_and_memory()
+        return {"error": str(error)}
+    sampling = SamplingParams(
+        temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, detokenize=False,
+        logprobs=-1, prompt_logprobs=1,
+    )
+    lora = LoRARequest("adapter", 1, job["lora"]) if "lora" in job else None
+    batches = []
+    for prompts in job["batches"]:
+        outputs = llm.generate(
+            [{"prompt_token_ids": prompt} for prompt in prompts],
+            sampling, lora_request=lora, use_tqdm=False,
+        )
+        batches.append([_facts(output) for output in outputs])
+    del llm
+    cleanup_dist_env_and_memory()
+    return {"batches": batches}
+
+
+def _facts(output: Any) -> dict[str, Any]:
+    first = output.outputs[0].logprobs[0]
+    return {
+        "tokens": list(output.outputs[0].token_ids),
+        "logits": [first[token].logprob for token in range(len(first))],
+        "argmax": [
+            max(top, key=lambda token: top[token].logprob)
+            for top in output.prompt_logprobs[1:]
+        ],
+    }
+
+
+if __name__ == "__main__":
+    jobs = json.loads(Path(sys.argv[1]).read_text())
+    results = {name: run(job) for name, job in jobs.items()}
+    Path(sys.argv[2]).write_text(json.dumps(results))
