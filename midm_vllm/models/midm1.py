@@ -221,9 +221,10 @@ class MidmModel(nn.Module):
         inputs_embeds: torch.Tensor | None = None,
     ) -> torch.Tensor | IntermediateTensors:
         if get_pp_group().is_first_rank:
-            hidden_states = (
-                self.embed_input_ids(input_ids) if inputs_embeds is None else inputs_embeds
-            )
+            if inputs_embeds is None:
+                assert input_ids is not None
+                inputs_embeds = self.embed_input_ids(input_ids)
+            hidden_states = inputs_embeds
             if self.wpe is not None:
                 hidden_states = hidden_states + self.wpe(positions)
         else:

@@ -6,13 +6,13 @@ question has been imported by somebody else.
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import ModuleType
 
+from midm_vllm.chat_template import PACKAGED_TEMPLATE
 from midm_vllm.import_hooks import when_imported
 from midm_vllm.vllm_layout import CHAT_TEMPLATE_REGISTRY, LLAMA, MODEL_REGISTRY
 
-CHAT_TEMPLATE = Path(__file__).parents[1] / "chat_templates" / "midm1.jinja"
+CHAT_TEMPLATE = PACKAGED_TEMPLATE.with_name("midm1.jinja")
 
 
 def register_models() -> None:
@@ -49,5 +49,6 @@ def _register_networks(module: ModuleType) -> None:
 
 
 def _register_chat_template(module: ModuleType) -> None:
-    from_model_type = module.register_chat_template_fallback_path
-    from_model_type("midm-bitext-S", CHAT_TEMPLATE)
+    register = module.register_chat_template_fallback_path
+    register("midm-bitext-S", CHAT_TEMPLATE)
+    register("midm", PACKAGED_TEMPLATE)
