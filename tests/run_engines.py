@@ -6,8 +6,8 @@ state; several engines in it because each then starts in seconds.
 A job: `engine` (arguments of `vllm.LLM`), `batches` (lists of prompts, each a
 list of token ids; the prompts of one batch run at once), `lora` (an adapter's
 folder, or absent). Its result: per prompt `tokens` (greedy), `logits` (of the
-first of them) and `argmax` (behind each prompt token but the last); or
-`error`, where the engine did not start.
+first of them) and `argmax` (behind each prompt token but the last; empty with
+`lora`); or `error`, where the engine failed.
 """
 
 from __future__ import annotations
@@ -46,24 +46,30 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     }
     try:
         llm = LLM(**options)
+        try:
+            return {"batches": [_generate(llm, job, prompts) for prompts in job["batches"]]}
+        finally:
+            del llm
     except (ValueError, RuntimeError) as error:
-        cleanup_dist_env_and_memory()
         return {"error": str(error)}
-    sampling = SamplingParams(
-        temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, detokenize=False,
-        logprobs=-1, prompt_logprobs=1,
-    )
+    finally:
+        cleanup_dist_env_and_memory()
+
+
+def _generate(
+    llm: LLM, job: dict[str, Any], prompts: list[list[int]]
+) -> list[dict[str, Any]]:
     lora = LoRARequest("adapter", 1, job["lora"]) if "lora" in job else None
-    batches = []
-    for prompts in job["batches"]:
-        outputs = llm.generate(
-            [{"prompt_token_ids": prompt} for prompt in prompts],
-            sampling, lora_request=lora, use_tqdm=False,
-        )
-        batches.append([_facts(output) for output in outputs])
-    del llm
-    cleanup_dist_env_and_memory()
-    return {"batches": batches}
+    sampling = SamplingParams(
+        temperature=0, max_tokens=NEW_TOKENS, ignore_eos=True, detokenize=False, logprobs=-1,
+        # vLLM's LoRA on CPUs cannot do both.
+        prompt_logprobs=None if lora else 1,
+    )
+    outputs = llm.generate(
+        [{"prompt_token_ids": prompt} for prompt in prompts],
+        sampling, lora_request=lora, use_tqdm=False,
+    )
+    return [_facts(output) for output in outputs]
 
 
 def _facts(output: Any) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def _facts(output: Any) -> dict[str, Any]:
         "logits": [first[token].logprob for token in range(len(first))],
         "argmax": [
             max(top, key=lambda token: top[token].logprob)
-            for top in output.prompt_logprobs[1:]
+            for top in (output.prompt_logprobs or [])[1:]
         ],
     }
 

@@ -37,9 +37,9 @@ def _register_tokenizer(module: ModuleType) -> None:
     registry = getattr(module, "REGISTERED_TOKENIZER_CLASSES", None)
     if registry is None:  # Transformers 4, which no supported release uses
         return
-    from midm_vllm.models.tokenizer import MidmBitextTokenizer
+    from midm_vllm.models.tokenizer import Midm_bitext_Tokenizer
 
-    registry["Midm_bitext_Tokenizer"] = MidmBitextTokenizer
+    registry[Midm_bitext_Tokenizer.__name__] = Midm_bitext_Tokenizer
 
 
 def _register_networks(module: ModuleType) -> None:

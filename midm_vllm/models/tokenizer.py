@@ -15,13 +15,15 @@ MODEL_FILE = "midm_bitext_tokenizer.model"
 WHITESPACE_PIECES = {"<[!newline]>": "\n", "<[!tab]>": "\t"}
 
 
-class MidmBitextTokenizer(PreTrainedTokenizer):
+class Midm_bitext_Tokenizer(PreTrainedTokenizer):
     """SentencePiece, ``</s>`` at the end, and 100 ``<extra_id_N>`` behind the pieces.
 
     It stays on SentencePiece itself: a ``tokenizers`` conversion is not equal.
     Its normalizer looks up whole graphemes, so that Hangul in decomposed form
     (a file name from macOS) comes out as ``<unk>``; with NFKC in front of it
     other sequences of combining marks and single jamo still differ.
+
+    The name is the vendor's, because ``tokenizer_config.json`` gives it.
 
     Args:
         vocab_file: path of the SentencePiece model.
