@@ -14,10 +14,12 @@ from midm_vllm.models.registration import register_models
 from midm_vllm.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
+    STRUCTURAL_TAG_REGISTRY,
     TOOL_PARSER_PACKAGES,
 )
 
 TOOL_PARSER_NAME = "midm-parser"
+STRUCTURAL_TAG_MODEL = "midm"
 
 _registered = False
 
@@ -30,6 +32,7 @@ def register() -> None:
     _registered = True
     for package in TOOL_PARSER_PACKAGES:
         when_imported(f"{package}.abstract_tool_parser", _register_tool_parser)
+    when_imported(STRUCTURAL_TAG_REGISTRY, _register_structural_tag)
     for module in ARGUMENT_PARSER_MODULES:
         when_imported(module, _install_serving_defaults)
     when_imported(CHAT_TEMPLATE_REGISTRY, _register_template_fallback)
@@ -40,6 +43,13 @@ def _register_tool_parser(module: ModuleType) -> None:
     module.ToolParserManager.register_lazy_module(
         TOOL_PARSER_NAME, "midm_vllm.tool_parser", "MidmToolParser"
     )
+
+
+def _register_structural_tag(module: ModuleType) -> None:
+    if hasattr(module, "register_vllm_structural_tag"):  # From 0.24.
+        from midm_vllm.structural_tag import midm_structural_tag
+
+        module.register_vllm_structural_tag(STRUCTURAL_TAG_MODEL)(midm_structural_tag)
 
 
 def _install_serving_defaults(module: ModuleType) -> None:

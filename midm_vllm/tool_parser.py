@@ -7,11 +7,13 @@ or once with the whole output, and never concurrently.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from midm_vllm.events import ArgumentText, CallStarted, ContentText, Event
 from midm_vllm.markup import MarkupReader
+from midm_vllm.plugin import STRUCTURAL_TAG_MODEL
 from midm_vllm.vllm_layout import (
     ChatCompletionRequest,
     DeltaFunctionCall,
@@ -19,6 +21,7 @@ from midm_vllm.vllm_layout import (
     DeltaToolCall,
     ExtractedToolCallInformation,
     FunctionCall,
+    StructuredOutputsParams,
     ToolCall,
     ToolParser,
     make_tool_call_id,
@@ -33,20 +36,58 @@ class MidmToolParser(ToolParser):
     ``none``, all text is.
     """
 
+    #: The grammar that vLLM constrains the output with (from 0.24).
+    structural_tag_model = STRUCTURAL_TAG_MODEL
     #: vLLM keeps no text for us and calls :meth:`finish_streaming` (from 0.24).
     engine_based_streaming = True
 
     def __init__(self, tokenizer: Any, *tools: Any) -> None:
         super().__init__(tokenizer, *tools)
+        # Without grammars (VLLM_ENFORCE_STRICT_TOOL_CALLING=0) vLLM reads required
+        # and named calls itself, from the text so far, which it has to keep then.
+        self.engine_based_streaming = not getattr(self, "supports_required_and_named", True)
         self._reader = MarkupReader()
         self._final_events: list[Event] = []
 
     def adjust_request(self, request: Any) -> Any:
         """Keep special tokens in the text: a checkpoint may mark the tags special."""
+        if getattr(request.tool_choice, "type", None) == "allowed_tools":
+            self._allow_tools(request)
         request = super().adjust_request(request)
         if _wants_calls(request):
             request.skip_special_tokens = False
         return request
+
+    def _allow_tools(self, request: Any) -> None:
+        """Do for a choice of allowed tools what vLLM does for the other choices.
+
+        vLLM (seen in 0.32, Responses) accepts the choice, but constrains
+        nothing and leaves the calls of an answer at once in its text.
+        """
+        tag = self.get_structural_tag(request)
+        if tag is not None:
+            request.structured_outputs = StructuredOutputsParams(
+                structural_tag=json.dumps(tag.model_dump())
+            )
+            request.text = None
+        request.tool_choice = request.tool_choice.mode
+
+    def get_structural_tag(self, request: Any, **options: Any) -> Any:
+        """The grammar of the answer, or None for none (asked for from vLLM 0.24 on).
+
+        Where the request demands a call, its arguments are held to the tool's
+        schema, unless the tool says ``strict: false``. vLLM alone would want a
+        ``strict: true``, so that ``required`` would guarantee less than it did
+        without structural tags. Raises ValueError for a schema that cannot be
+        enforced, which vLLM answers with 400.
+        """
+        if request.tool_choice != "auto":
+            tools = [_strict_by_default(tool) for tool in request.tools]
+            request = request.model_copy(update={"tools": tools})
+        tag = super().get_structural_tag(request, **options)
+        if request.parallel_tool_calls is False and hasattr(tag, "format"):
+            tag.format.stop_after_first = True  # To 0.31 vLLM does not do it.
+        return tag
 
     def extract_tool_calls(
         self, model_output: str, request: ChatCompletionRequest
@@ -90,6 +131,7 @@ class MidmToolParser(ToolParser):
         """Read the next delta; ``None`` where nothing of it can be sent yet."""
         if not _wants_calls(request):
             return DeltaMessage(content=delta_text) if delta_text else None
+        self.engine_based_streaming = True  # So that the end of the stream is told.
         return _delta_message(self._reader.feed(delta_text))
 
     def get_remaining_unstreamed_args(self) -> str:
@@ -110,6 +152,15 @@ class MidmToolParser(ToolParser):
 def _wants_calls(request: ChatCompletionRequest | None) -> bool:
     """Whether calls are read at all; offline there may be no request to ask."""
     return request is None or (bool(request.tools) and request.tool_choice != "none")
+
+
+def _strict_by_default(tool: Any) -> Any:
+    """The tool (of Chat Completions or of Responses), strict if it does not say otherwise."""
+    function = getattr(tool, "function", tool)
+    if getattr(function, "strict", False) is not None:
+        return tool
+    function = function.model_copy(update={"strict": True})
+    return tool.model_copy(update={"function": function}) if hasattr(tool, "function") else function
 
 
 def _delta_message(events: list[Event]) -> DeltaMessage | None:

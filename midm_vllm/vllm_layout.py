@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.renderers.chat_utils import make_tool_call_id
+    from vllm.sampling_params import StructuredOutputsParams
     from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
 
 __all__ = [
@@ -38,6 +39,8 @@ __all__ = [
     "DeltaToolCall",
     "ExtractedToolCallInformation",
     "FunctionCall",
+    "STRUCTURAL_TAG_REGISTRY",
+    "StructuredOutputsParams",
     "ToolCall",
     "ToolParser",
     "ToolParserManager",
@@ -65,6 +68,9 @@ CHAT_TEMPLATE_REGISTRY = "vllm.transformers_utils.chat_templates.registry"
 MODEL_REGISTRY = "vllm.model_executor.models.registry"
 LLAMA = "vllm.model_executor.models.llama"
 
+#: The builders of structural tags: from 0.21, open to others from 0.24.
+STRUCTURAL_TAG_REGISTRY = "vllm.tool_parsers.structural_tag_registry"
+
 _PROTOCOL = (
     "vllm.entrypoints.generate.base.protocol",  # from 0.29
     "vllm.entrypoints.openai.engine.protocol",  # 0.15 to 0.28
@@ -82,6 +88,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "DeltaToolCall": _PROTOCOL,
     "ExtractedToolCallInformation": _PROTOCOL,
     "FunctionCall": _PROTOCOL,
+    "StructuredOutputsParams": ("vllm.sampling_params",),  # from 0.11
     "ToolCall": _PROTOCOL,
     "ToolParser": tuple(f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES),
     "ToolParserManager": tuple(
