@@ -51,7 +51,11 @@ class _Finder:
         exec_module = spec.loader.exec_module
 
         def exec_and_call(module: ModuleType) -> None:
-            exec_module(module)
+            try:
+                exec_module(module)
+            except BaseException:
+                _pending[name] = callbacks  # Whoever imports it next may have more luck.
+                raise
             for callback in callbacks:
                 callback(module)
 
