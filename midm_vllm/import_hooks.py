@@ -13,6 +13,10 @@ from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader
 
 Callback = Callable[[ModuleType], None]
 
@@ -48,19 +52,31 @@ class _Finder:
         if spec is None or spec.loader is None:
             _pending[name] = callbacks
             return spec
-        exec_module = spec.loader.exec_module
-
-        def exec_and_call(module: ModuleType) -> None:
-            try:
-                exec_module(module)
-            except BaseException:
-                _pending[name] = callbacks  # Whoever imports it next may have more luck.
-                raise
-            for callback in callbacks:
-                callback(module)
-
-        spec.loader.exec_module = exec_and_call  # type: ignore[method-assign]
+        spec.loader = _Loader(spec.loader, callbacks)  # type: ignore[assignment]
         return spec
+
+
+class _Loader:
+    """Loads as the module's own loader does, which may serve other modules too."""
+
+    def __init__(self, loader: Loader, callbacks: list[Callback]) -> None:
+        self._loader = loader
+        self._callbacks = callbacks
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        try:
+            self._loader.exec_module(module)
+        except BaseException:
+            # Whoever imports it next may have more luck.
+            _pending[module.__name__] = self._callbacks
+            raise
+        for callback in self._callbacks:
+            callback(module)
 
 
 _finder = _Finder()
