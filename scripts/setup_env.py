@@ -184,6 +184,8 @@ def main() -> Optional[str]:
         set_up()
     except Refusal as refusal:
         return str(refusal)
+    except KeyboardInterrupt:
+        return "\nInterrupted: run this again to go on."
     return None
 
 
