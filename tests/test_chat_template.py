@@ -126,7 +126,9 @@ def test_only_the_assistants_own_words_are_marked_for_training(
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_rendered_is_refused_with_a_sentence(case: str, render_server: Server) -> None:
+def test_what_cannot_be_rendered_is_refused_with_a_sentence(
+    case: str, render_server: Server
+) -> None:
     messages, sentence = REFUSED[case]
     with pytest.raises(TemplateError, match=sentence):
         render_prompt(messages)

@@ -106,7 +106,7 @@ def test_the_hubs_cache_is_enough_and_the_revision_counts(
     [
         ("{% if not tools is defined %}{% set tools = none %}{% endif %}", True),
         ("{% for tool in tools or [] %}{{ tool }}{% endfor %}", True),
-        ("{% for message in messages %}{% generation %}{{ tools }}{% endgeneration %}{% endfor %}", True),
+        ("{% for m in messages %}{% generation %}{{ tools }}{% endgeneration %}{% endfor %}", True),
         ("{{ messages[0].tools }} {{ 'tools' }} {# tools #}", False),
         ("{% set tools = [] %}", False),
         ("{% if %}", True),

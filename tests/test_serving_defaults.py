@@ -131,8 +131,8 @@ def test_a_config_file_counts_as_the_command_line(
     parse: Parse, old_checkpoint: Path, tmp_path: Path
 ) -> None:
     file = config_file(tmp_path, f"model: {old_checkpoint}\ntool-call-parser: midm-parser\n")
-    for arguments in (["serve", "--config", file], ["serve", str(old_checkpoint), "--config", file]):
-        parsed = parse(*arguments)
+    for model in ([], [str(old_checkpoint)]):
+        parsed = parse("serve", *model, "--config", file)
         assert parsed.enable_auto_tool_choice
         assert parsed.chat_template == PACKAGED
 
