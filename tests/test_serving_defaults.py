@@ -137,21 +137,6 @@ def test_a_config_file_counts_as_the_command_line(
         assert parsed.chat_template == PACKAGED
 
 
-def test_the_api_server_module_has_the_same_defaults(
-    parse: Parse, old_checkpoint: Path, tmp_path: Path
-) -> None:
-    from vllm.entrypoints.launchers.cli_args import make_arg_parser
-    from vllm.utils.argparse_utils import FlexibleArgumentParser
-
-    parse("serve", str(old_checkpoint))  # vLLM loads its plugins.
-    file = config_file(tmp_path, "tool-call-parser: midm-parser\n")
-    for arguments in (PARSER, ("--config", file)):
-        parser = make_arg_parser(FlexibleArgumentParser())
-        parsed = parser.parse_args(["--model", str(old_checkpoint), *arguments])
-        assert parsed.enable_auto_tool_choice
-        assert parsed.chat_template == PACKAGED
-
-
 @pytest.mark.parametrize(
     "off", ["--no-enable-auto-tool-choice", "--no_enable_auto_tool_choice", "--no-enable-auto-tool"]
 )
