@@ -65,7 +65,7 @@ def vllm_generation(checkpoint: Path, options: argparse.Namespace) -> Callable[[
         HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL="ERROR",
         VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="2",
     )
-    from vllm import LLM, SamplingParams
+    from vllm import LLM, SamplingParams, TokensPrompt
 
     llm = LLM(
         str(checkpoint), skip_tokenizer_init=True, enforce_eager=not options.compile,
@@ -74,7 +74,9 @@ def vllm_generation(checkpoint: Path, options: argparse.Namespace) -> Callable[[
     sampling = SamplingParams(
         temperature=0, max_tokens=options.new_tokens, ignore_eos=True, detokenize=False
     )
-    prompts = [{"prompt_token_ids": ids} for ids in make_prompts(options.prompt_tokens)]
+    prompts = [
+        TokensPrompt(prompt_token_ids=ids) for ids in make_prompts(options.prompt_tokens)
+    ]
 
     def generate() -> None:
         llm.generate(prompts, sampling, use_tqdm=False)
@@ -104,12 +106,12 @@ def measure(contender: str, folder: Path, options: argparse.Namespace) -> float:
     else:
         at_once = REQUESTS if contender == "batch" else 1
         generate = plain_generation(folder / "midm", options, at_once)
-    seconds = []
+    seconds: list[float] = []
     for _ in range(options.rounds + 1):
         start = time.perf_counter()
         generate()
         seconds.append(time.perf_counter() - start)
-    return REQUESTS * options.new_tokens / min(seconds[1:])
+    return REQUESTS * int(options.new_tokens) / min(seconds[1:])
 
 
 def main() -> None:

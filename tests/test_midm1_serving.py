@@ -10,6 +10,7 @@ import openai
 import pytest
 from conftest import MODEL, openai_client
 from midm1_reference import PlainMidm
+from midm_vllm.models.tokenizer import Midm_bitext_Tokenizer
 from vllm_server import run_server
 
 TOKENIZER = Path(__file__).parent / "data" / "midm1" / "tokenizer"
@@ -49,18 +50,19 @@ def ask(client: openai.OpenAI, **options: Any) -> Any:
     })
 
 
-def test_the_prompt_has_the_vendors_form(client: openai.OpenAI) -> None:
-    from transformers import AutoTokenizer
+def encode(text: str) -> list[int]:
+    tokenizer = Midm_bitext_Tokenizer.from_pretrained(TOKENIZER)
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
 
+
+def test_the_prompt_has_the_vendors_form(client: openai.OpenAI) -> None:
     answer = ask(client, max_tokens=1, extra_body={"return_token_ids": True})
     text = "###System;너는 상담원이다.\n친절해라.\n###User;안녕\n###Midm;"
-    expected = AutoTokenizer.from_pretrained(TOKENIZER).encode(text, add_special_tokens=False)
-    assert answer.prompt_token_ids == expected
+    assert answer.prompt_token_ids == encode(text)
 
 
 def test_a_conversation_goes_on_in_the_vendors_form(client: openai.OpenAI) -> None:
-    from transformers import AutoTokenizer
-
     messages = [
         {"role": "user", "content": [{"type": "text", "text": "안녕"}]},
         {"role": "assistant", "content": "안녕하세요."},
@@ -68,8 +70,7 @@ def test_a_conversation_goes_on_in_the_vendors_form(client: openai.OpenAI) -> No
     ]
     answer = ask(client, messages=messages, max_tokens=1, extra_body={"return_token_ids": True})
     text = "###User;안녕\n###Midm;안녕하세요.\n###User;이름?\n###Midm;"
-    expected = AutoTokenizer.from_pretrained(TOKENIZER).encode(text, add_special_tokens=False)
-    assert answer.prompt_token_ids == expected
+    assert answer.prompt_token_ids == encode(text)
 
 
 def test_the_reader_of_an_answer_sees_newlines_and_tabs(client: openai.OpenAI) -> None:
@@ -109,7 +110,7 @@ CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
-    ({"tools": [TOOL], "tool_choice": "required"}, "was not trained to call tools"),
+    ({"tools": [TOOL], "tool_choice": "none"}, "was not trained to call tools"),
     ({"messages": [*MESSAGES, {"role": "assistant", "tool_calls": [CALL]},
                    {"role": "tool", "tool_call_id": "1", "content": "12"}]},
      "was not trained to call tools"),
