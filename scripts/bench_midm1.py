@@ -31,7 +31,6 @@ CONTENDERS = {
 
 
 def write_checkpoints(folder: Path) -> None:
-    import torch
     from midm1_reference import PlainMidm
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -46,7 +45,7 @@ def write_checkpoints(folder: Path) -> None:
         intermediate_size=INNER, vocab_size=VOCABULARY, max_position_embeddings=POSITIONS,
         tie_word_embeddings=True,
     ))
-    llama.to(torch.bfloat16).save_pretrained(folder / "llama")
+    llama.bfloat16().save_pretrained(folder / "llama")
     print(
         f"Parameters: {sum(w.numel() for w in midm.weights.values()) / 1e6:.0f}M in Mi:dm 1.0, "
         f"{llama.num_parameters() / 1e6:.0f}M in the Llama."

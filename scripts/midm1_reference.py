@@ -136,7 +136,7 @@ class PlainMidm(nn.Module):
         size = c["n_embd"] // c["n_head"]
         h = f"transformer.h.{layer}.attn."
         qkv = F.linear(x, self.weights[h + "c_attn.weight"]).chunk(3, dim=-1)
-        q, k, v = (part.unflatten(-1, (c["n_head"], size)).transpose(1, 2) for part in qkv)
+        q, k, v = (part.view(*x.shape[:2], c["n_head"], size).transpose(1, 2) for part in qkv)
         if c["use_rotary_position_embedding"]:
             q, k = self._rotate(q, positions), self._rotate(k, positions)
         if cache is not None:
