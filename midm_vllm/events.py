@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from typing import Union
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ContentText:
     """Text for the reader of the answer, verbatim."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallStarted:
     """A tool call exists, and this is its function's name."""
 
@@ -26,7 +26,7 @@ class CallStarted:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ArgumentText:
     """The next piece of a call's arguments, in the model's own characters."""
 
@@ -34,7 +34,7 @@ class ArgumentText:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallEnded:
     """A call's arguments are complete."""
 

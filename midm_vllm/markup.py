@@ -48,8 +48,13 @@ _separator_run = re.compile(r"[ \t\n\r,}\]]*")
 _scalar_run = re.compile(r'[^ \t\n\r,:{}\[\]"<\\]*')
 _scalar_start = frozenset("-0123456789tfn")
 _in_string_stop = re.compile(r'["\\]')
-# Everything in a value that changes no state: also whole strings without escapes.
-_inert_run = re.compile(r'[^"{}\[\]<\\]*(?:"[^"\\]*"[^"{}\[\]<\\]*)*')
+# To a string's closing quote, or to the delta's end: then a group tells of a last backslash.
+_STRING = r'[^"\\]*(?:\\.[^"\\]*)*(?:"|(\\?)\Z)'
+# Everything in a value that changes no state: also whole strings.
+_INERT = rf'[^"{{}}\[\]<\\]*(?:"{_STRING}[^"{{}}\[\]<\\]*)*'
+_string = re.compile(_STRING, re.DOTALL)
+_inert_run = re.compile(_INERT, re.DOTALL)
+_string_and_inert_run = re.compile(_STRING + _INERT, re.DOTALL)
 
 _escape = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))",
@@ -133,15 +138,16 @@ class MarkupReader:
     def feed(self, text: str) -> list[Event]:
         """Read the next characters of the output."""
         events = self._events = []
-        self._text = self._carry + text if self._carry else text
-        self._carry = ""
+        if self._carry:
+            text = self._carry + text
+            self._carry = ""
+        self._text = text
         self._position = 0
         while self._position < len(self._text):
             self._state(self)
         if self._held_from is not None:
             self._held.append(self._text[self._held_from :])
             self._held_from = 0
-        self._text = ""
         return events
 
     def finish(self) -> list[Event]:
@@ -482,8 +488,7 @@ class MarkupReader:
             state = MarkupReader._argument_string
             self._position += 1
         elif character == '"':
-            state = MarkupReader._nested
-            self._in_string = True
+            state = MarkupReader._other_string
             self._position += 1
         elif character in _scalar_start:
             state = MarkupReader._scalar
@@ -506,63 +511,53 @@ class MarkupReader:
             self._end_arguments()
 
     def _nested(self) -> None:
-        """An object or an array, or a string that is no argument: verbatim.
+        """An object or an array: verbatim.
 
         Only strings and brackets are followed, so that the model's small slips
         do not matter.
         """
-        text, start = self._text, self._position
-        position = start + self._escaped
-        self._escaped = False
-        while position < len(text):
-            if self._in_string:
-                match = _in_string_stop.search(text, position)
-                if match is None:
-                    break
-                position = match.end()
-                if match[0] == "\\":
-                    self._escaped = position == len(text)
-                    position += 1
-                    continue
-                self._in_string = False
-            else:
-                match = _inert_run.match(text, position)
-                assert match is not None
-                position = match.end() + 1
-                character = text[match.end() : position]
-                if character == '"':
-                    self._in_string = True
-                    continue
-                if character in _CLOSERS:
-                    self._brackets.append(_CLOSERS[character])
-                    continue
-                if character == "<":
-                    tag = position - 1
-                    if _unfinished_tag(text, tag, *_TAGS) == tag or text.startswith(_TAGS, tag):
-                        self._nested_text(start, tag)
-                        self._position = tag
-                        self._at_tag(self._close_early)
-                        return
-                    continue
-                if character == "\\":
-                    if not self._committed:
-                        self._position = position
-                        self._give_up()
-                        return
-                    continue
-                if not character:
-                    break
+        text = self._text
+        start = position = self._position
+        end = len(text)
+        if self._escaped:
+            self._escaped = False
+            position += 1
+        elif self._in_string and '"' not in text and "\\" not in text:
+            # Most deltas are the inside of a string and nothing else.
+            position = end
+        while position < end:
+            run = _string_and_inert_run if self._in_string else _inert_run
+            match = run.match(text, position)
+            assert match is not None
+            if match.lastindex:
+                self._in_string = True
+                self._escaped = match[match.lastindex] == "\\"
+                break
+            self._in_string = False
+            position = match.end()
+            character = text[position : position + 1]
+            position += 1
+            if character in _CLOSERS:
+                self._brackets.append(_CLOSERS[character])
+            elif character == "}" or character == "]":
                 self._brackets.pop()
-            if not self._brackets:
-                self._nested_text(start, position)
-                self._end_value(position)
+                if not self._brackets:
+                    end = position
+            elif character == "<":
+                tag = position - 1
+                if _unfinished_tag(text, tag, *_TAGS) == tag or text.startswith(_TAGS, tag):
+                    end = tag
+            elif character == "\\" and not self._committed:
+                self._position = position
+                self._give_up()
                 return
-        self._nested_text(start, len(text))
-        self._position = len(text)
-
-    def _nested_text(self, start: int, end: int) -> None:
+        self._position = end
         if self._is_argument:
-            self._argument(self._text[start:end])
+            self._argument(text[start:end])
+        if not self._brackets:
+            self._end_value(end)
+        elif end < len(text):
+            self._at_tag(self._close_early)
 
     def _argument_string(self) -> None:
         """Arguments in a JSON string: decoded as they arrive."""
@@ -586,6 +581,15 @@ class MarkupReader:
         decoded.append(text[position:])
         self._argument("".join(decoded))
         self._position = len(text)
+
+    def _other_string(self) -> None:
+        """A string that is no argument: of no interest but for its end."""
+        match = _string.match(self._text, self._position + self._escaped)
+        assert match is not None
+        self._escaped = match[1] == "\\"
+        self._position = match.end()
+        if match.lastindex is None:
+            self._end_value(match.end())
 
     def _scalar(self) -> None:
         """A number, true, false, or null, which as arguments means none."""
