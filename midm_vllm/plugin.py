@@ -7,6 +7,7 @@ part registers when vLLM itself imports the registry it belongs to.
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 
 from midm_vllm.import_hooks import when_imported
@@ -14,6 +15,7 @@ from midm_vllm.models.registration import register_models
 from midm_vllm.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
+    SERVING_CHAT_MODULES,
     STRUCTURAL_TAG_REGISTRY,
     TOOL_PARSER_PACKAGES,
 )
@@ -36,13 +38,30 @@ def register() -> None:
     for module in ARGUMENT_PARSER_MODULES:
         when_imported(module, _install_serving_defaults)
     when_imported(CHAT_TEMPLATE_REGISTRY, _register_template_fallback)
+    for module in SERVING_CHAT_MODULES:
+        when_imported(module, _prepare_serving_chat)
     register_models()
 
 
 def _register_tool_parser(module: ModuleType) -> None:
-    module.ToolParserManager.register_lazy_module(
-        TOOL_PARSER_NAME, "midm_vllm.tool_parser", "MidmToolParser"
-    )
+    if hasattr(module.ToolParser, "engine_based_streaming"):  # from 0.24
+        place = "midm_vllm.tool_parser", "MidmToolParser"
+    else:
+        place = "midm_vllm.older_tool_parser", "OlderMidmToolParser"
+    manager = module.ToolParserManager
+    if hasattr(manager, "register_lazy_module"):  # from 0.11.2
+        manager.register_lazy_module(TOOL_PARSER_NAME, *place)
+    else:
+        # Who imports this package of vLLM gets all of vLLM's parsers imported with it.
+        parser = getattr(import_module(place[0]), place[1])
+        manager.register_module(TOOL_PARSER_NAME, module=parser)
+
+
+def _prepare_serving_chat(module: ModuleType) -> None:
+    if hasattr(module.OpenAIServingChat, "_should_check_for_unstreamed_tool_arg_tokens"):
+        from midm_vllm.older_tool_parser import keep_last_delta  # to 0.22
+
+        keep_last_delta(module.OpenAIServingChat)
 
 
 def _register_structural_tag(module: ModuleType) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 from midm_vllm.events import ArgumentText, CallStarted, ContentText, Event
 from midm_vllm.markup import MarkupReader
@@ -24,7 +25,6 @@ from midm_vllm.vllm_layout import (
     StructuredOutputsParams,
     ToolCall,
     ToolParser,
-    make_tool_call_id,
 )
 
 
@@ -54,7 +54,7 @@ class MidmToolParser(ToolParser):
         if getattr(request.tool_choice, "type", None) == "allowed_tools":
             self._allow_tools(request)
         request = super().adjust_request(request)
-        if _wants_calls(request):
+        if wants_calls(request):
             request.skip_special_tokens = False
         return request
 
@@ -93,7 +93,7 @@ class MidmToolParser(ToolParser):
         self, model_output: str, request: ChatCompletionRequest
     ) -> ExtractedToolCallInformation:
         """Read a whole output."""
-        if not _wants_calls(request):
+        if not wants_calls(request):
             return ExtractedToolCallInformation(
                 tools_called=False, tool_calls=[], content=model_output
             )
@@ -129,10 +129,10 @@ class MidmToolParser(ToolParser):
         request: ChatCompletionRequest,
     ) -> DeltaMessage | None:
         """Read the next delta; ``None`` where nothing of it can be sent yet."""
-        if not _wants_calls(request):
+        if not wants_calls(request):
             return DeltaMessage(content=delta_text) if delta_text else None
         self.engine_based_streaming = True  # So that the end of the stream is told.
-        return _delta_message(self._reader.feed(delta_text))
+        return delta_message(self._reader.feed(delta_text))
 
     def get_remaining_unstreamed_args(self) -> str:
         """Arguments held back at the end of the stream.
@@ -146,10 +146,10 @@ class MidmToolParser(ToolParser):
 
     def finish_streaming(self) -> DeltaMessage | None:
         """What was held back and has not been sent, once the stream has ended."""
-        return _delta_message(self._final_events + self._reader.finish())
+        return delta_message(self._final_events + self._reader.finish())
 
 
-def _wants_calls(request: ChatCompletionRequest | None) -> bool:
+def wants_calls(request: ChatCompletionRequest | None) -> bool:
     """Whether calls are read at all; offline there may be no request to ask."""
     return request is None or (bool(request.tools) and request.tool_choice != "none")
 
@@ -163,7 +163,7 @@ def _strict_by_default(tool: Any) -> Any:
     return tool.model_copy(update={"function": function}) if hasattr(tool, "function") else function
 
 
-def _delta_message(events: list[Event]) -> DeltaMessage | None:
+def delta_message(events: list[Event]) -> DeltaMessage | None:
     """The events of one delta as vLLM's message, with one entry for each call."""
     content = ""
     calls: list[DeltaToolCall] = []
@@ -182,7 +182,7 @@ def _delta_message(events: list[Event]) -> DeltaMessage | None:
             calls.append(
                 DeltaToolCall(
                     index=event.index,
-                    id=make_tool_call_id(),
+                    id=f"chatcmpl-tool-{uuid4().hex}",
                     type="function",
                     function=DeltaFunctionCall(name=event.name),
                 )

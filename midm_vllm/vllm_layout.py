@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         ToolCall,
     )
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-    from vllm.renderers.chat_utils import make_tool_call_id
+    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
     from vllm.sampling_params import StructuredOutputsParams
     from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
 
@@ -39,13 +39,14 @@ __all__ = [
     "DeltaToolCall",
     "ExtractedToolCallInformation",
     "FunctionCall",
+    "OpenAIServingChat",
+    "SERVING_CHAT_MODULES",
     "STRUCTURAL_TAG_REGISTRY",
     "StructuredOutputsParams",
     "ToolCall",
     "ToolParser",
     "ToolParserManager",
     "TOOL_PARSER_PACKAGES",
-    "make_tool_call_id",
 ]
 
 FIRST_RELEASE = "0.8.5"
@@ -63,6 +64,12 @@ ARGUMENT_PARSER_MODULES = ("vllm.utils.argparse_utils", "vllm.utils")
 
 #: The chat templates for tokenizers that have none: from 0.9.
 CHAT_TEMPLATE_REGISTRY = "vllm.transformers_utils.chat_templates.registry"
+
+#: The module of the chat serving class: to 0.14 the second, from 0.15 the first.
+SERVING_CHAT_MODULES = (
+    "vllm.entrypoints.openai.chat_completion.serving",
+    "vllm.entrypoints.openai.serving_chat",
+)
 
 #: The architectures vLLM knows, and its own Llama.
 MODEL_REGISTRY = "vllm.model_executor.models.registry"
@@ -94,10 +101,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "ToolParserManager": tuple(
         f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES
     ),
-    "make_tool_call_id": (
-        "vllm.renderers.chat_utils",  # from 0.32
-        "vllm.entrypoints.chat_utils",  # 0.9 to 0.31
-    ),
+    "OpenAIServingChat": SERVING_CHAT_MODULES,
 }
 
 _LAYERS = "vllm.model_executor.layers"
@@ -165,16 +169,15 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     for place in places:
         try:
-            value = getattr(importlib.import_module(place), name)
+            module = importlib.import_module(place)
         except ModuleNotFoundError as error:
-            # A module of vLLM that is not there is a layout of another
-            # release; a missing package of somebody else's is an error.
-            if error.name is None or not error.name.startswith("vllm"):
+            # That this place is not there is another release's layout; that
+            # something is missing which this place needs is an error.
+            if error.name is None or not f"{place}.".startswith(f"{error.name}."):
                 raise
-        except AttributeError:
-            pass
-        else:
-            globals()[name] = value
+            continue
+        if hasattr(module, name):
+            value = globals()[name] = getattr(module, name)
             return value
     raise ImportError(
         f"midm-vllm does not find {name!r} in vLLM {vllm_version()} (looked in "

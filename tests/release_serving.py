@@ -1,0 +1,211 @@
+"""The chat serving class of whichever vLLM release is installed, over a stand-in engine.
+
+What is vLLM's own here: the serving class with its streaming generator and its full response, the
+parser it looks up by name, the request and response types. What stands in: the engine, which
+yields given deltas, and what it knows of a model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
+from vllm.outputs import CompletionOutput, RequestOutput
+from vllm.plugins import load_general_plugins
+
+from midm_vllm import vllm_layout
+
+load_general_plugins()
+
+PARSER = "midm-parser"
+TOOLS = [
+    {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
+    for name in ("a", "b", "get_weather")
+]
+PROMPT_IDS = [0, 1]
+TEXT_ID = 3
+SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
+END_OF_TURN = 2
+
+
+@dataclass
+class Answer:
+    """What a client has made of a response."""
+
+    content: str = ""
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    finish_reason: str | None = None
+
+
+class Serving:
+    """An ``OpenAIServingChat`` with tool calls switched on."""
+
+    def __init__(self, parser: str = PARSER) -> None:
+        self.tokenizer = _tokenizer()
+        config = SimpleNamespace(model_type="llama")
+        model = SimpleNamespace(
+            model="midm",
+            max_model_len=32768,
+            hf_config=config,
+            hf_text_config=config,
+            generation_config="auto",
+            override_generation_config={},
+            get_diff_sampling_param=dict,
+        )
+        parts = {
+            "model_config": model,
+            "renderer": SimpleNamespace(tokenizer=self.tokenizer),
+            "processor": None,
+            "input_processor": None,
+            "io_processor": None,
+        }
+        self._chat = _call(
+            vllm_layout.OpenAIServingChat,
+            engine_client=SimpleNamespace(**parts),
+            models=SimpleNamespace(**parts),
+            model_config=model,
+            response_role="assistant",
+            request_logger=None,
+            chat_template=None,
+            chat_template_content_format="auto",
+            online_renderer=None,
+            openai_serving_render=None,
+            enable_auto_tools=True,
+            tool_parser=parser,
+        )
+
+    def request(self, **options: Any) -> Any:
+        return vllm_layout.ChatCompletionRequest(
+            model="midm", messages=[{"role": "user", "content": "?"}], tools=TOOLS, **options
+        )
+
+    def stream(
+        self, *choices: Sequence[str], finish_reason: str = "stop", **options: Any
+    ) -> list[Answer]:
+        """One answer per choice, each given as its deltas; the choices' deltas take turns."""
+        request = self.request(stream=True, n=len(choices), **options)
+        deltas = []
+        for turn in range(max(map(len, choices))):
+            for index, texts in enumerate(choices):
+                if turn < len(texts):
+                    last = turn == len(texts) - 1
+                    deltas.append(_output(index, texts[turn], finish_reason if last else None))
+        return asyncio.run(self._stream(request, deltas, len(choices)))
+
+    def complete(self, text: str, finish_reason: str = "stop", **options: Any) -> Answer:
+        request = self.request(**options)
+        response = asyncio.run(
+            self._generate(
+                "chat_completion_full_generator", request, [_output(0, text, finish_reason)]
+            )
+        )
+        choice = response.choices[0]
+        return Answer(
+            choice.message.content or "",
+            [
+                (call.function.name, call.function.arguments)
+                for call in choice.message.tool_calls or []
+            ],
+            choice.finish_reason,
+        )
+
+    def _generate(self, method: str, request: Any, outputs: list[RequestOutput]) -> Any:
+        available: dict[str, Any] = {}
+        if getattr(self._chat, "parser_cls", None) is not None:
+            available["parser"] = self._chat.parser_cls(self.tokenizer, request.tools)
+        return _call(
+            getattr(self._chat, method),
+            request=request,
+            result_generator=_iterate(outputs),
+            request_id="chatcmpl-1",
+            model_name="midm",
+            conversation=[],
+            tokenizer=self.tokenizer,
+            request_metadata=SimpleNamespace(),
+            enable_force_include_usage=False,
+            **available,
+        )
+
+    async def _stream(
+        self, request: Any, outputs: list[RequestOutput], choices: int
+    ) -> list[Answer]:
+        answers = [Answer() for _ in range(choices)]
+        async for line in self._generate("chat_completion_stream_generator", request, outputs):
+            data = line.removeprefix("data: ").strip()
+            if data == "[DONE]":
+                return answers
+            chunk = json.loads(data)
+            if "choices" not in chunk:
+                raise RuntimeError(f"The server answered with an error: {chunk}")
+            for choice in chunk["choices"]:
+                _read_chunk(answers[choice["index"]], choice)
+        raise RuntimeError("The stream ended without [DONE].")
+
+
+def _read_chunk(answer: Answer, choice: dict[str, Any]) -> None:
+    assert answer.finish_reason is None, "a chunk came after the one with the finish reason"
+    delta = choice["delta"]
+    answer.content += delta.get("content") or ""
+    entries = delta.get("tool_calls") or []
+    assert len({entry["index"] for entry in entries}) == len(entries), "two entries of one index"
+    for entry in entries:
+        function = entry.get("function") or {}
+        if function.get("name") is not None:
+            assert entry["index"] == len(answer.calls), "calls out of order"
+            assert entry["id"] and entry["type"] == "function"
+            answer.calls.append((function["name"], ""))
+        else:
+            assert entry.get("id") is None and entry.get("type") is None
+        name, arguments = answer.calls[entry["index"]]
+        answer.calls[entry["index"]] = name, arguments + (function.get("arguments") or "")
+    answer.finish_reason = choice["finish_reason"]
+
+
+def _tokenizer() -> PreTrainedTokenizerFast:
+    vocabulary = {token: id_ for id_, token in enumerate([*SPECIAL_TOKENS, "text"])}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel(vocabulary, unk_token="text")),
+        bos_token=SPECIAL_TOKENS[0],
+        eos_token=SPECIAL_TOKENS[1],
+    )
+
+
+def _output(index: int, text: str, finish_reason: str | None) -> RequestOutput:
+    """An output as the engine gives it: the end-of-turn id is there, its text is not."""
+    ids = [TEXT_ID] * (len(text) // 3 + 1)
+    if finish_reason == "stop":
+        ids.append(END_OF_TURN)
+    output = CompletionOutput(
+        index=index,
+        text=text,
+        token_ids=ids,
+        cumulative_logprob=None,
+        logprobs=None,
+        finish_reason=finish_reason,
+    )
+    return RequestOutput(
+        request_id="chatcmpl-1",
+        prompt="?",
+        prompt_token_ids=PROMPT_IDS,
+        prompt_logprobs=None,
+        outputs=[output],
+        finished=finish_reason is not None,
+    )
+
+
+async def _iterate(outputs: list[RequestOutput]) -> AsyncIterator[RequestOutput]:
+    for output in outputs:
+        yield output
+
+
+def _call(function: Any, **arguments: Any) -> Any:
+    """Call with those of the arguments that this release's signature has."""
+    known = inspect.signature(function).parameters
+    return function(**{name: value for name, value in arguments.items() if name in known})
