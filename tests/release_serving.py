@@ -57,6 +57,7 @@ class Serving:
             hf_text_config=config,
             generation_config="auto",
             override_generation_config={},
+            logits_processors=None,
             get_diff_sampling_param=dict,
         )
         parts = {
