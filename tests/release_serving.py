@@ -11,10 +11,11 @@ import asyncio
 import inspect
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from chat import Answer, answers, streamed_answers
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 from vllm.outputs import CompletionOutput, RequestOutput
@@ -33,15 +34,6 @@ PROMPT_IDS = [0, 1]
 TEXT_ID = 3
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
 END_OF_TURN = 2
-
-
-@dataclass
-class Answer:
-    """What a client has made of a response."""
-
-    content: str = ""
-    calls: list[tuple[str, str]] = field(default_factory=list)
-    finish_reason: str | None = None
 
 
 class Serving:
@@ -98,24 +90,17 @@ class Serving:
                 if turn < len(texts):
                     last = turn == len(texts) - 1
                     deltas.append(_output(index, texts[turn], finish_reason if last else None))
-        return asyncio.run(self._stream(request, deltas, len(choices)))
+        chunks = asyncio.run(self._stream(request, deltas))
+        return streamed_answers(chunks, len(choices))
 
     def complete(self, text: str, finish_reason: str = "stop", **options: Any) -> Answer:
         request = self.request(**options)
+        outputs = [_output(0, text, finish_reason)]
         response = asyncio.run(
-            self._generate(
-                "chat_completion_full_generator", request, [_output(0, text, finish_reason)]
-            )
+            self._generate("chat_completion_full_generator", request, outputs)
         )
-        choice = response.choices[0]
-        return Answer(
-            choice.message.content or "",
-            [
-                (call.function.name, call.function.arguments)
-                for call in choice.message.tool_calls or []
-            ],
-            choice.finish_reason,
-        )
+        [answer] = answers(ChatCompletion.model_validate(response.model_dump()))
+        return answer
 
     def _generate(self, method: str, request: Any, outputs: list[RequestOutput]) -> Any:
         available: dict[str, Any] = {}
@@ -135,38 +120,18 @@ class Serving:
         )
 
     async def _stream(
-        self, request: Any, outputs: list[RequestOutput], choices: int
-    ) -> list[Answer]:
-        answers = [Answer() for _ in range(choices)]
+        self, request: Any, outputs: list[RequestOutput]
+    ) -> list[ChatCompletionChunk]:
+        chunks = []
         async for line in self._generate("chat_completion_stream_generator", request, outputs):
             data = line.removeprefix("data: ").strip()
             if data == "[DONE]":
-                return answers
+                return chunks
             chunk = json.loads(data)
             if "choices" not in chunk:
                 raise RuntimeError(f"The server answered with an error: {chunk}")
-            for choice in chunk["choices"]:
-                _read_chunk(answers[choice["index"]], choice)
+            chunks.append(ChatCompletionChunk.model_validate(chunk))
         raise RuntimeError("The stream ended without [DONE].")
-
-
-def _read_chunk(answer: Answer, choice: dict[str, Any]) -> None:
-    assert answer.finish_reason is None, "a chunk came after the one with the finish reason"
-    delta = choice["delta"]
-    answer.content += delta.get("content") or ""
-    entries = delta.get("tool_calls") or []
-    assert len({entry["index"] for entry in entries}) == len(entries), "two entries of one index"
-    for entry in entries:
-        function = entry.get("function") or {}
-        if function.get("name") is not None:
-            assert entry["index"] == len(answer.calls), "calls out of order"
-            assert entry["id"] and entry["type"] == "function"
-            answer.calls.append((function["name"], ""))
-        else:
-            assert entry.get("id") is None and entry.get("type") is None
-        name, arguments = answer.calls[entry["index"]]
-        answer.calls[entry["index"]] = name, arguments + (function.get("arguments") or "")
-    answer.finish_reason = choice["finish_reason"]
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:
