@@ -22,7 +22,6 @@ from midm_vllm.vllm_layout import (
     DeltaToolCall,
     ExtractedToolCallInformation,
     FunctionCall,
-    StructuredOutputsParams,
     ToolCall,
     ToolParser,
 )
@@ -64,6 +63,8 @@ class MidmToolParser(ToolParser):
         vLLM (seen in 0.32, Responses) accepts the choice, but constrains
         nothing and leaves the calls of an answer at once in its text.
         """
+        from midm_vllm.vllm_layout import StructuredOutputsParams  # Not in all releases.
+
         tag = self.get_structural_tag(request)
         if tag is not None:
             request.structured_outputs = StructuredOutputsParams(

@@ -182,5 +182,6 @@ def __getattr__(name: str) -> Any:
     raise ImportError(
         f"midm-vllm does not find {name!r} in vLLM {vllm_version()} (looked in "
         f"{', '.join(places)}). It is known to work with vLLM {first} to "
-        f"{last}: install one of these, or look for a newer midm-vllm."
+        f"{last}: install one of these, or look for a newer midm-vllm. If there is none "
+        "yet, please report this line on midm-vllm's issue tracker."
     )

@@ -60,7 +60,7 @@ RELEASES = {
 WITHOUT_CPU_BUILD = ("0.33.0",)
 #: Releases whose CPU build runs with the torch that this interpreter has.
 SERVED = ("0.27.1", "0.28.0", "0.29.0", "0.30.0", "0.31.0", "0.32.0")
-KEPT_SUFFIXES = (".py", ".json", ".jinja", "METADATA", "entry_points.txt")
+KEPT_SUFFIXES = (".py", ".json", ".jinja")
 
 
 class Failed(Exception):
@@ -117,7 +117,15 @@ def fetch(release: str) -> Path:
             )
             for wheel in Path(downloads).glob("*.whl"):
                 unpack(wheel, folder, KEPT_SUFFIXES)
+            write_metadata(folder, release)
     return target
+
+
+def write_metadata(folder: Path, release: str) -> None:
+    """Let vLLM find its version, and with the `+cpu` its platform."""
+    metadata = folder / f"vllm-{release}.dist-info" / "METADATA"
+    metadata.parent.mkdir(exist_ok=True)
+    metadata.write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {release}+cpu\n")
 
 
 def overlay(requirements: Sequence[str]) -> Path:
@@ -155,6 +163,8 @@ def check_contract(release: str, package: Path) -> str:
             "HF_HUB_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_LOGGING_LEVEL": "WARNING",
+            # This interpreter's own vLLM brings plugins of another release.
+            "VLLM_PLUGINS": "midm",
         },
     )
 

@@ -1,0 +1,46 @@
+"""Where vLLM keeps things is known in one place, and a miss says what to do."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import midm_vllm
+import pytest
+from midm_vllm import vllm_layout
+
+MODULES = sorted(Path(midm_vllm.__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("name", vllm_layout.PLACES)
+def test_every_name_is_found_in_the_installed_release(name: str) -> None:
+    assert getattr(vllm_layout, name).__name__ == name
+
+
+def test_a_name_that_moved_is_named_with_the_releases_that_are_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = ("vllm.moved_away", "vllm.outputs")
+    monkeypatch.setitem(vllm_layout.PLACES, "Moved", places)
+    with pytest.raises(ImportError) as caught:
+        vllm_layout.Moved
+    message = str(caught.value)
+    known = (vllm_layout.vllm_version(), vllm_layout.FIRST_RELEASE, vllm_layout.LAST_RELEASE)
+    for part in ("'Moved'", *places, *known, "issue tracker"):
+        assert part in message
+
+
+def test_a_package_that_vllm_lacks_is_reported_as_itself(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "needs_more.py").write_text("import vllm.no_such_module")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(vllm_layout.PLACES, "Broken", ("needs_more",))
+    with pytest.raises(ModuleNotFoundError, match=r"vllm\.no_such_module"):
+        vllm_layout.Broken
+
+
+def test_no_other_module_falls_back_when_an_import_fails() -> None:
+    for module in MODULES:
+        if module.name != "vllm_layout.py":
+            assert not re.search(r"except \(?(ImportError|ModuleNotFound)", module.read_text())
