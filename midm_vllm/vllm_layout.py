@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         ToolCall,
     )
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-    from vllm.entrypoints.openai.chat_completion.serving import OpenAIServingChat
     from vllm.sampling_params import StructuredOutputsParams
     from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
 
@@ -39,7 +38,6 @@ __all__ = [
     "DeltaToolCall",
     "ExtractedToolCallInformation",
     "FunctionCall",
-    "OpenAIServingChat",
     "SERVING_CHAT_MODULES",
     "STRUCTURAL_TAG_REGISTRY",
     "StructuredOutputsParams",
@@ -101,7 +99,14 @@ PLACES: dict[str, tuple[str, ...]] = {
     "ToolParserManager": tuple(
         f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES
     ),
+    # What the tests drive in every release.
+    "FlexibleArgumentParser": ARGUMENT_PARSER_MODULES,
     "OpenAIServingChat": SERVING_CHAT_MODULES,
+    "make_arg_parser": (
+        "vllm.entrypoints.common.cli_args",  # from 0.33
+        "vllm.entrypoints.launchers.cli_args",  # 0.29 to 0.32
+        "vllm.entrypoints.openai.cli_args",
+    ),
 }
 
 _LAYERS = "vllm.model_executor.layers"

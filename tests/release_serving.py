@@ -33,7 +33,7 @@ TOOLS = [
 PROMPT_IDS = [0, 1]
 TEXT_ID = 3
 SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
-END_OF_TURN = 2
+END_OF_TEXT, END_OF_TURN = 1, 2
 
 
 class Serving:
@@ -80,7 +80,11 @@ class Serving:
         )
 
     def stream(
-        self, *choices: Sequence[str], finish_reason: str = "stop", **options: Any
+        self,
+        *choices: Sequence[str],
+        finish_reason: str = "stop",
+        end: int = END_OF_TURN,
+        **options: Any,
     ) -> list[Answer]:
         """One answer per choice, each given as its deltas; the choices' deltas take turns."""
         request = self.request(stream=True, n=len(choices), **options)
@@ -89,7 +93,8 @@ class Serving:
             for index, texts in enumerate(choices):
                 if turn < len(texts):
                     last = turn == len(texts) - 1
-                    deltas.append(_output(index, texts[turn], finish_reason if last else None))
+                    reason = finish_reason if last else None
+                    deltas.append(_output(index, texts[turn], reason, end))
         chunks = asyncio.run(self._stream(request, deltas))
         return streamed_answers(chunks, len(choices))
 
@@ -101,6 +106,15 @@ class Serving:
         )
         [answer] = answers(ChatCompletion.model_validate(response.model_dump()))
         return answer
+
+    def parser(self, request: Any) -> Any:
+        """The tool parser that the server makes for a request."""
+        if hasattr(self._chat, "tool_parser"):
+            parser = self._chat.tool_parser
+        else:
+            parser = self._chat.parser_cls.tool_parser_cls
+        takes_tools = "tools" in inspect.signature(vllm_layout.ToolParser.__init__).parameters
+        return parser(self.tokenizer, *([request.tools] if takes_tools else []))
 
     def _generate(self, method: str, request: Any, outputs: list[RequestOutput]) -> Any:
         available: dict[str, Any] = {}
@@ -134,6 +148,12 @@ class Serving:
         raise RuntimeError("The stream ended without [DONE].")
 
 
+def parse_serve_arguments(*arguments: str) -> Any:
+    """What the server's command line makes of the arguments."""
+    parser = vllm_layout.FlexibleArgumentParser()
+    return vllm_layout.make_arg_parser(parser).parse_args(list(arguments))
+
+
 def _tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {token: id_ for id_, token in enumerate([*SPECIAL_TOKENS, "text"])}
     return PreTrainedTokenizerFast(
@@ -143,11 +163,13 @@ def _tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def _output(index: int, text: str, finish_reason: str | None) -> RequestOutput:
-    """An output as the engine gives it: the end-of-turn id is there, its text is not."""
+def _output(
+    index: int, text: str, finish_reason: str | None, end: int = END_OF_TURN
+) -> RequestOutput:
+    """An output as the engine gives it: the id that ended it is there, its text is not."""
     ids = [TEXT_ID] * (len(text) // 3 + 1)
     if finish_reason == "stop":
-        ids.append(END_OF_TURN)
+        ids.append(end)
     output = CompletionOutput(
         index=index,
         text=text,

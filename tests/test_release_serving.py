@@ -14,7 +14,7 @@ import vllm
 from chat import Answer
 from markup_cases import CASES
 from packaging.version import Version
-from release_serving import Serving
+from release_serving import END_OF_TEXT, PARSER, Serving, parse_serve_arguments
 
 from midm_vllm.events import ArgumentText, CallStarted, ContentText
 from midm_vllm.markup import MarkupReader
@@ -34,6 +34,7 @@ def is_text(text: str) -> bool:
 
 TEXTS = {case.id: case.text for case in CASES if is_text(case.text)}
 SHORT = 2_000
+NAMED = {"type": "function", "function": {"name": "a"}}
 
 
 def read(text: str, finish: bool = True) -> Answer:
@@ -67,13 +68,13 @@ def splits(text: str) -> Iterator[list[str]]:
     """A text as one delta, in equal deltas, in random ones, and with last deltas of any size."""
     yield [text]
     yield [text, ""]
-    for size in (1, 3, 8) if len(text) <= SHORT else (1_000,):
+    for size in (1, 5) if len(text) <= SHORT else (1_000,):
         yield cut(text, *range(size, len(text), size))
     shuffled = random.Random(text)
     for _ in range(2):
         cuts = shuffled.randint(0, min(len(text), 12))
         yield cut(text, *(shuffled.randint(0, len(text)) for _ in range(cuts)))
-    for _ in range(6):
+    for _ in range(4):
         yield cut(text, shuffled.randint(0, len(text)))
 
 
@@ -115,3 +116,39 @@ def test_without_a_choice_of_tools_markup_is_text(serving: Serving) -> None:
         expected = [Answer(text, finish_reason="stop")]
         assert serving.stream([text], tool_choice="none") == expected
         assert [serving.complete(text, tool_choice="none")] == expected
+
+
+@pytest.mark.parametrize("text", ["a \n", "a <tool_c", '<tool_call>{"name": "a"'])
+def test_either_token_that_ends_an_output_gives_out_what_was_held_back(
+    serving: Serving, text: str
+) -> None:
+    assert serving.stream(list(text), end=END_OF_TEXT) == [read(text)]
+
+
+@pytest.mark.parametrize("choice", ["required", NAMED])
+def test_a_call_that_the_request_demands_is_read_from_what_the_release_has_written(
+    serving: Serving, choice: str | dict[str, object]
+) -> None:
+    """The model's markup from 0.24; to 0.23 vLLM has JSON alone written, and reads it itself."""
+    if TELLS_THE_END:
+        text = '<tool_call>{"name": "a", "arguments": {"x": 1.0}}</tool_call>'
+        streamed = serving.stream(list(text), tool_choice=choice)
+        assert [(answer.content, answer.calls) for answer in streamed] == [("", read(text).calls)]
+    else:
+        text = '[{"name": "a", "parameters": {"x": 1.0}}]' if choice == "required" else '{"x": 1.0}'
+    assert serving.complete(text, tool_choice=choice).calls == [("a", '{"x": 1.0}')]
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", "none", NAMED])
+def test_special_tokens_stay_in_the_text_where_calls_are_read(
+    serving: Serving, choice: str | dict[str, object]
+) -> None:
+    request = serving.request(tool_choice=choice)
+    adjusted = serving.parser(request).adjust_request(request)
+    assert (adjusted.skip_special_tokens is False) == (choice != "none")
+
+
+def test_the_command_line_takes_the_parser_and_turns_tool_calls_on() -> None:
+    arguments = parse_serve_arguments("--model", "no/such-model", "--tool-call-parser", PARSER)
+    assert arguments.tool_call_parser == PARSER
+    assert arguments.enable_auto_tool_choice
