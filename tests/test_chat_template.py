@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
@@ -43,6 +45,7 @@ REFUSED = {
         "tool_call_id call_2 of a tool message is not among",
     ),
 }
+FRAGMENTS = ["<|eot_id|>", "<|", "|>", "<", "|", ">", "eot_id", "start_header_id", " ", "\n", "한"]
 IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
 
 
@@ -109,6 +112,14 @@ def test_outside_text_makes_no_control_token(tokenizer: PreTrainedTokenizerBase)
     control = [tokenizer.decode([id]) for id in ids if id in tokenizer.added_tokens_decoder]
     one_turn = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
     assert control == ["<|begin_of_text|>", *(one_turn * len(turns))[:-1]]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS)).map("".join))
+def test_no_user_text_makes_a_control_token(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    rendered = render_prompt([{"role": "user", "content": text}], add_generation_prompt=False)
+    ids = tokenizer(rendered, add_special_tokens=False)["input_ids"]
+    # One begins the text, two are around the role, and one ends the turn.
+    assert sum(id in tokenizer.added_tokens_decoder for id in ids) == 4
 
 
 @pytest.mark.parametrize("name", ["calls_in_two_turns", "results_in_the_order_of_calls"])
