@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -195,7 +196,9 @@ def in_int8(folder: Path) -> PlainMidm:
 
 
 @pytest.fixture(scope="module")
-def results(folder: Path, with_adapter: PlainMidm, in_int8: PlainMidm) -> dict[str, Any]:
+def results(
+    folder: Path, with_adapter: PlainMidm, in_int8: PlainMidm, checkpoint: Path
+) -> dict[str, Any]:
     """All that runs on one process, in one process."""
     one, partial = (str(DATA / variant) for variant in VARIANTS)
     golden_prompts = {v: [golden["input_ids"] for golden in goldens(v)] for v in VARIANTS}
@@ -252,6 +255,17 @@ def results(folder: Path, with_adapter: PlainMidm, in_int8: PlainMidm) -> dict[s
         "engine": {"model": one, "hf_overrides": {"scale_attn_by_inverse_layer_idx": True}},
         "batches": [],
     }
+
+    # Mi:dm 2.0, as it is published and re-exported under its own name.
+    renamed = shutil.copytree(checkpoint, folder / "renamed")
+    config = json.loads((renamed / "config.json").read_text())
+    config |= {"architectures": ["MidmForCausalLM"], "model_type": "midm"}
+    (renamed / "config.json").write_text(json.dumps(config))
+    for name, model in (("llama", checkpoint), ("midm", renamed)):
+        jobs[name] = {
+            "engine": {"model": str(model), "max_model_len": 1024},
+            "batches": [[[0, 300, 301], [0, *range(400, 420)]]],
+        }
     return run(jobs, folder)
 
 
@@ -355,3 +369,9 @@ def test_a_weight_the_network_has_no_place_for_is_named(results: dict[str, Any])
 def test_a_contradiction_that_an_override_makes_is_named(results: dict[str, Any]) -> None:
     error = results["overridden"]["error"]
     assert "scale_attn_by_inverse_layer_idx and scale_qk_by_inverse_layer_idx" in error
+
+
+def test_mi_dm_2_re_exported_under_its_own_name_is_the_same_network(
+    results: dict[str, Any]
+) -> None:
+    assert outputs(results["midm"]) == outputs(results["llama"])

@@ -9,7 +9,7 @@ import midm_vllm
 import pytest
 from midm_vllm import vllm_layout
 
-MODULES = sorted(Path(midm_vllm.__file__).parent.glob("*.py"))
+MODULES = sorted(Path(midm_vllm.__file__).parent.rglob("*.py"))
 
 
 @pytest.mark.parametrize("name", vllm_layout.PLACES)
@@ -17,17 +17,19 @@ def test_every_name_is_found_in_the_installed_release(name: str) -> None:
     assert getattr(vllm_layout, name).__name__ == name
 
 
+@pytest.mark.parametrize(("table", "releases"), [
+    (vllm_layout.PLACES, "vLLM 0.8.5 to 0.33.0"),
+    (vllm_layout.MODEL_PLACES, "vLLM 0.27.1 to 0.32.0"),
+])
 def test_a_name_that_moved_is_named_with_the_releases_that_are_known(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, table: dict[str, tuple[str, ...]], releases: str
 ) -> None:
     places = ("vllm.moved_away", "vllm.outputs")
-    monkeypatch.setitem(vllm_layout.PLACES, "Moved", places)
+    monkeypatch.setitem(table, "Moved", places)
     with pytest.raises(ImportError) as caught:
         vllm_layout.Moved
-    message = str(caught.value)
-    known = (vllm_layout.vllm_version(), vllm_layout.FIRST_RELEASE, vllm_layout.LAST_RELEASE)
-    for part in ("'Moved'", *places, *known, "issue tracker"):
-        assert part in message
+    for part in ("'Moved'", *places, vllm_layout.vllm_version(), releases, "issue tracker"):
+        assert part in str(caught.value)
 
 
 def test_a_package_that_vllm_lacks_is_reported_as_itself(
