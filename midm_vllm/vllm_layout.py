@@ -99,14 +99,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "ToolParserManager": tuple(
         f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES
     ),
-    # What the tests drive in every release.
-    "FlexibleArgumentParser": ARGUMENT_PARSER_MODULES,
-    "OpenAIServingChat": SERVING_CHAT_MODULES,
-    "make_arg_parser": (
-        "vllm.entrypoints.common.cli_args",  # from 0.33
-        "vllm.entrypoints.launchers.cli_args",  # 0.29 to 0.32
-        "vllm.entrypoints.openai.cli_args",
-    ),
+    "OpenAIServingChat": SERVING_CHAT_MODULES,  # for the tests
 }
 
 _LAYERS = "vllm.model_executor.layers"

@@ -28,7 +28,7 @@ from setup_env import UNWANTED, metadata_project
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / ".cache" / "matrix"
-CONTRACT = "tests/test_release_serving.py"
+CONTRACT = ("tests/test_release_serving.py", "tests/test_release_arguments.py")
 INTEGRATION = ("tests/test_serving.py", "tests/test_markup_over_http.py")
 PYTHON = (3, 11)  # Every release has a wheel for it.
 
@@ -154,7 +154,7 @@ def check_contract(release: str, package: Path) -> str:
     """Run the contract in a release, with the unpacked wheel in `package`."""
     path = [package, overlay(RELEASES[release]), fetch(release)]
     return run(
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", CONTRACT,
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *CONTRACT,
         environment={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, path)),

@@ -148,12 +148,6 @@ class Serving:
         raise RuntimeError("The stream ended without [DONE].")
 
 
-def parse_serve_arguments(*arguments: str) -> Any:
-    """What the server's command line makes of the arguments."""
-    parser = vllm_layout.FlexibleArgumentParser()
-    return vllm_layout.make_arg_parser(parser).parse_args(list(arguments))
-
-
 def _tokenizer() -> PreTrainedTokenizerFast:
     vocabulary = {token: id_ for id_, token in enumerate([*SPECIAL_TOKENS, "text"])}
     return PreTrainedTokenizerFast(

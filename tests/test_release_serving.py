@@ -14,7 +14,7 @@ import vllm
 from chat import Answer
 from markup_cases import CASES
 from packaging.version import Version
-from release_serving import END_OF_TEXT, PARSER, Serving, parse_serve_arguments
+from release_serving import END_OF_TEXT, Serving
 
 from midm_vllm.events import ArgumentText, CallStarted, ContentText
 from midm_vllm.markup import MarkupReader
@@ -146,9 +146,3 @@ def test_special_tokens_stay_in_the_text_where_calls_are_read(
     request = serving.request(tool_choice=choice)
     adjusted = serving.parser(request).adjust_request(request)
     assert (adjusted.skip_special_tokens is False) == (choice != "none")
-
-
-def test_the_command_line_takes_the_parser_and_turns_tool_calls_on() -> None:
-    arguments = parse_serve_arguments("--model", "no/such-model", "--tool-call-parser", PARSER)
-    assert arguments.tool_call_parser == PARSER
-    assert arguments.enable_auto_tool_choice

@@ -1,0 +1,23 @@
+"""The tests named `test_release_*`, inside releases that each treat a parser in another way.
+
+Those of the installed release run by themselves; `scripts/matrix.py` runs all releases.
+"""
+
+from __future__ import annotations
+
+import matrix
+import pytest
+
+RELEASES = ("0.8.5", "0.11.0", "0.18.1", "0.22.1", "0.24.0", "0.33.0")
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, matrix.Result]:
+    return {result.release: result for result in matrix.check_all(RELEASES)}
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_clients_get_what_the_model_wrote(
+    results: dict[str, matrix.Result], release: str
+) -> None:
+    assert results[release].passed, results[release].output
