@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from conftest import MODEL
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from packaging.version import Version
 from taught_conversations import Conversation
+
+#: Whether the finish reason of an answer that was cut off is "length" also where it has calls.
+STREAM_SAYS_CUT_OFF = Version(version("vllm")) >= Version("0.31")
+RESPONSE_SAYS_CUT_OFF = Version(version("vllm")) >= Version("0.33")
 
 
 @dataclass
@@ -24,6 +30,10 @@ class Answer:
 def expected(conversation: Conversation) -> Answer:
     calls = [(call.name, call.arguments) for call in conversation.calls]
     return Answer(conversation.content or "", calls, "tool_calls" if calls else "stop")
+
+
+def cut_off_reason(answer: Answer, says_so: bool) -> str:
+    return "tool_calls" if answer.calls and not says_so else "length"
 
 
 def request(conversation: Conversation, **more: Any) -> dict[str, Any]:

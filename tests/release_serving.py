@@ -41,6 +41,7 @@ class Serving:
 
     def __init__(self, parser: str = PARSER) -> None:
         self.tokenizer = _tokenizer()
+        self._runner = asyncio.Runner()
         config = SimpleNamespace(model_type="llama")
         model = SimpleNamespace(
             model="midm",
@@ -74,6 +75,9 @@ class Serving:
             tool_parser=parser,
         )
 
+    def close(self) -> None:
+        self._runner.close()
+
     def request(self, **options: Any) -> Any:
         return vllm_layout.ChatCompletionRequest(
             model="midm", messages=[{"role": "user", "content": "?"}], tools=TOOLS, **options
@@ -95,15 +99,14 @@ class Serving:
                     last = turn == len(texts) - 1
                     reason = finish_reason if last else None
                     deltas.append(_output(index, texts[turn], reason, end))
-        chunks = asyncio.run(self._stream(request, deltas))
+        chunks = self._runner.run(self._stream(request, deltas))
         return streamed_answers(chunks, len(choices))
 
     def complete(self, text: str, finish_reason: str = "stop", **options: Any) -> Answer:
         request = self.request(**options)
         outputs = [_output(0, text, finish_reason)]
-        response = asyncio.run(
-            self._generate("chat_completion_full_generator", request, outputs)
-        )
+        generate = self._generate("chat_completion_full_generator", request, outputs)
+        response = self._runner.run(generate)
         [answer] = answers(ChatCompletion.model_validate(response.model_dump()))
         return answer
 

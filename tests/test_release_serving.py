@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
-import vllm
-from chat import Answer
+from chat import RESPONSE_SAYS_CUT_OFF, STREAM_SAYS_CUT_OFF, Answer, cut_off_reason
 from markup_cases import CASES
-from packaging.version import Version
 from release_serving import END_OF_TEXT, Serving
 
 from midm_vllm.events import ArgumentText, CallStarted, ContentText
@@ -22,9 +21,6 @@ from midm_vllm.vllm_layout import ToolParser
 
 #: From 0.24 vLLM tells a parser that its stream has ended.
 TELLS_THE_END = hasattr(ToolParser, "engine_based_streaming")
-#: Whether an output that was cut off says so even where there are calls in it.
-STREAM_SAYS_CUT_OFF = Version(vllm.__version__) >= Version("0.31")
-RESPONSE_SAYS_CUT_OFF = Version(vllm.__version__) >= Version("0.33")
 
 
 def is_text(text: str) -> bool:
@@ -54,8 +50,7 @@ def read(text: str, finish: bool = True) -> Answer:
 
 
 def cut_off(answer: Answer, says_so: bool) -> Answer:
-    reason = "tool_calls" if answer.calls and not says_so else "length"
-    return replace(answer, finish_reason=reason)
+    return replace(answer, finish_reason=cut_off_reason(answer, says_so))
 
 
 def cut(text: str, *positions: int) -> list[str]:
@@ -79,8 +74,9 @@ def splits(text: str) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def serving() -> Serving:
-    return Serving()
+def serving() -> Iterator[Serving]:
+    with closing(Serving()) as running:
+        yield running
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
