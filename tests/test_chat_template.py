@@ -169,6 +169,13 @@ def test_a_result_without_ids_keeps_its_place() -> None:
     assert rendered.index("둘째") < rendered.index("첫째")
 
 
+def test_a_result_of_calls_that_share_an_id_comes_once() -> None:
+    call = {"id": "call_1", "function": {"name": "f", "arguments": {}}}
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "결과"}
+    rendered = render_prompt([{"role": "assistant", "tool_calls": [call, call]}, result, result])
+    assert rendered.count("결과") == 2
+
+
 def test_json_text_of_arguments_goes_in_as_it_is() -> None:
     text = '{"b":1.0, "a":1e5,"c":"\\ud55c"}'
     call = {"function": {"name": "f", "arguments": text}}
