@@ -3,9 +3,9 @@
 Against the same network in plain torch with a key-value cache, as Transformers
 generates without PagedAttention: one request after another, and all of them as
 one batch (which they can be only because they are equally long and known at
-once). And against vLLM's own Llama of the same shape. Each in a process of its
-own, in turns; the best of the rounds counts, since what else the machine does
-only ever takes time away.
+once). And against vLLM's own Llama of the same shape. Each is loaded in a
+process of its own and then waits for its turn in every round, so that what
+else the machine does falls on all of them; a ratio is the median over rounds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 
 WIDTH, LAYERS, HEADS, INNER, VOCABULARY, POSITIONS = 768, 12, 12, 2048, 32000, 1024
 REQUESTS = 16
@@ -98,57 +100,90 @@ def plain_generation(
     return generate
 
 
-def measure(contender: str, folder: Path, options: argparse.Namespace) -> float:
-    """Generated tokens per second: the best of the rounds, after one to warm up."""
+def serve_rounds(contender: str, folder: Path, options: argparse.Namespace) -> None:
+    """A contender's process: after one round to warm up, one for each line of stdin."""
     if contender in ("midm", "llama"):
         generate = vllm_generation(folder / contender, options)
     else:
         at_once = REQUESTS if contender == "batch" else 1
         generate = plain_generation(folder / "midm", options, at_once)
-    seconds: list[float] = []
-    for _ in range(options.rounds + 1):
+    generate()
+    seconds = folder / f"{contender}.seconds"
+    for _ in sys.stdin:
         start = time.perf_counter()
         generate()
-        seconds.append(time.perf_counter() - start)
-    return REQUESTS * int(options.new_tokens) / min(seconds[1:])
+        seconds.write_text(str(time.perf_counter() - start))
+        print(contender, flush=True)
+
+
+class Contender:
+    """A process that generates when told to, and is told to one at a time."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.seconds = folder / f"{name}.seconds"
+        self.process = subprocess.Popen(
+            [sys.executable, *sys.argv, "--only", name, "--folder", str(folder)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        assert self.process.stdin and self.process.stdout
+        self.told, self.said = self.process.stdin, self.process.stdout
+
+    def run(self) -> float:
+        """The seconds of one round."""
+        self.told.write("go\n")
+        self.told.flush()
+        # vLLM prints too, and less when it has warmed up: the last word is ours.
+        while self.said.readline().strip() not in CONTENDERS:
+            if self.process.poll() is not None:
+                sys.exit(f"A contender ended with status {self.process.returncode}.")
+        return float(self.seconds.read_text())
+
+    def end(self) -> None:
+        self.told.close()
+        self.process.wait()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompt-tokens", type=int, default=128)
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each contender's turn")
-    parser.add_argument("--turns", type=int, default=2, help="turns of each contender")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="with vLLM's torch.compile")
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
-        rate = measure(options.only, options.folder, options)
-        Path(options.folder, "rate").write_text(str(rate))
+        serve_rounds(options.only, options.folder, options)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        write_checkpoints(Path(folder))
-        rates: dict[str, list[float]] = {contender: [] for contender in CONTENDERS}
-        for _ in range(options.turns):
-            for contender in CONTENDERS:
-                subprocess.run(
-                    [sys.executable, *sys.argv, "--only", contender, "--folder", folder],
-                    check=True, stdout=subprocess.DEVNULL,
-                )
-                rates[contender].append(float(Path(folder, "rate").read_text()))
-    report(rates)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_checkpoints(folder)
+        contenders = {name: Contender(name, folder) for name in CONTENDERS}
+        try:
+            for contender in contenders.values():
+                contender.run()  # Waits until it is loaded and warm.
+            rounds = [
+                {name: contender.run() for name, contender in contenders.items()}
+                for _ in range(options.rounds)
+            ]
+        finally:
+            for contender in contenders.values():
+                contender.end()
+    report(rounds, REQUESTS * options.new_tokens)
 
 
-def report(rates: dict[str, list[float]]) -> None:
-    from importlib.metadata import version
-
-    best = {contender: max(turns) for contender, turns in rates.items()}
-    print(f"vLLM {version('vllm')}, torch {version('torch')}, {os.cpu_count()} cores")
-    for contender, name in CONTENDERS.items():
-        turns = ", ".join(f"{rate:.0f}" for rate in rates[contender])
-        print(f"{name:30} {best[contender]:7.0f} tokens/s ({turns})   "
-              f"Mi:dm in vLLM is {best['midm'] / best[contender]:.2f} times as fast")
+def report(rounds: list[dict[str, float]], tokens: int) -> None:
+    """Print, for each contender, its best rate and Mi:dm's speed as a multiple of its own."""
+    print(
+        f"vLLM {version('vllm')}, torch {version('torch')}, {os.cpu_count()} cores, "
+        f"{len(rounds)} rounds of {REQUESTS} requests at once"
+    )
+    for name, title in CONTENDERS.items():
+        ratios = sorted(seconds[name] / seconds["midm"] for seconds in rounds)
+        print(
+            f"{title:30} at best {tokens / min(s[name] for s in rounds):6.0f} tokens/s; Mi:dm 1.0 "
+            f"in vLLM is {median(ratios):.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
 
 
 if __name__ == "__main__":

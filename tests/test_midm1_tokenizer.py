@@ -150,3 +150,15 @@ def test_the_specials_need_not_be_listed_in_the_checkpoint(tmp_path: Path) -> No
     assert bare.get_vocab() == TOKENIZER.get_vocab()
     for case in GOLDENS["cases"]:
         assert bare(case["text"])["input_ids"] == case["input_ids_with_special"]
+
+
+def test_a_checkpoint_without_the_sentencepiece_model_says_so(tmp_path: Path) -> None:
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
+    with pytest.raises(ValueError, match="lacks the SentencePiece model midm_bitext_tokenizer"):
+        load(tmp_path)
+
+
+def test_ids_behind_the_pieces_have_no_other_names() -> None:
+    for token in ("<extra_id_100>", "<extra_id_00>", "<extra_id_\u0663>", "<extra_id_>"):
+        assert TOKENIZER.convert_tokens_to_ids(token) == TOKENIZER.unk_token_id

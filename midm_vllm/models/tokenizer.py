@@ -33,6 +33,11 @@ class Midm_bitext_Tokenizer(PreTrainedTokenizer):
             ``<[!tab]>`` back into the characters. The vendor's does not, and so
             neither does this one unless asked. :meth:`convert_tokens_to_string`,
             from which vLLM makes the text of its answers, always does.
+        spm_file: taken for a missing ``vocab_file`` (Transformers looks for one
+            under the usual names).
+
+    Raises:
+        ValueError: there is no SentencePiece model.
     """
 
     # Transformers takes the end of MODEL_FILE's name for a file "tokenizer.model"
@@ -42,23 +47,28 @@ class Midm_bitext_Tokenizer(PreTrainedTokenizer):
 
     def __init__(
         self,
-        vocab_file: str,
+        vocab_file: str | None,
         eos_token: str = "</s>",
         unk_token: str = "<unk>",
         pad_token: str = "<pad>",
         extra_ids: int = 100,
         restore_whitespace: bool = False,
         sp_model_kwargs: dict[str, Any] | None = None,
+        spm_file: str | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.pop("spm_file", None)
+        vocab_file = vocab_file or spm_file
+        if vocab_file is None:
+            raise ValueError(f"The checkpoint lacks the SentencePiece model {MODEL_FILE}.")
         self.vocab_file = vocab_file
         self.extra_ids = extra_ids
         self.restore_whitespace = restore_whitespace
         self.sp_model_kwargs = sp_model_kwargs or {}
         self.sp_model = SentencePieceProcessor(model_file=vocab_file, **self.sp_model_kwargs)
+        last = self.vocab_size - 1
+        self._extra_tokens = {f"<extra_id_{n}>": last - n for n in range(extra_ids)}
         if not kwargs.get("additional_special_tokens") and not kwargs.get("extra_special_tokens"):
-            kwargs["extra_special_tokens"] = [f"<extra_id_{n}>" for n in range(extra_ids)]
+            kwargs["extra_special_tokens"] = list(self._extra_tokens)
         super().__init__(
             eos_token=eos_token,
             unk_token=unk_token,
@@ -86,11 +96,8 @@ class Midm_bitext_Tokenizer(PreTrainedTokenizer):
         return pieces
 
     def _convert_token_to_id(self, token: str) -> int:
-        if token.startswith("<extra_id_") and token[10:-1].isdecimal() and token[-1] == ">":
-            number = int(token[10:-1])
-            if number < self.extra_ids:
-                return self.vocab_size - 1 - number
-        return int(self.sp_model.piece_to_id(token))
+        extra = self._extra_tokens.get(token)
+        return int(self.sp_model.piece_to_id(token)) if extra is None else extra
 
     def _convert_id_to_token(self, index: int) -> str:
         if index < self.sp_model.get_piece_size():
