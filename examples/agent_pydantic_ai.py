@@ -1,0 +1,27 @@
+"""An agent with pydantic-ai: `python agent_pydantic_ai.py http://localhost:8000/v1 MODEL`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from area_tool import DESCRIPTION, NAME, PARAMETERS, QUESTION, convert_area
+from pydantic_ai import Agent, Tool
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
+from pydantic_ai.settings import ModelSettings
+
+url, name = sys.argv[1:]
+agent = Agent(
+    OpenAIChatModel(name, provider=OpenAIProvider(base_url=url, api_key="none")),
+    tools=[Tool.from_schema(convert_area, NAME, DESCRIPTION, PARAMETERS)],
+    model_settings=ModelSettings(temperature=0),
+)
+
+
+async def main() -> None:
+    async with agent.run_stream(QUESTION) as run:
+        print(await run.get_output())
+
+
+asyncio.run(main())
