@@ -81,7 +81,7 @@ def test_the_reader_of_an_answer_sees_newlines_and_tabs(client: openai.OpenAI) -
 
 def test_a_streamed_answer_is_the_whole_answer(client: openai.OpenAI) -> None:
     deltas = [chunk.choices[0].delta.content or "" for chunk in ask(client, stream=True)]
-    assert len(deltas) > 10
+    assert sum(map(bool, deltas)) > 1
     assert "".join(deltas) == ask(client).choices[0].message.content
 
 
