@@ -1,4 +1,4 @@
-"""An agent with the OpenAI Agents SDK: `python agent_openai_agents.py http://localhost:8000/v1 MODEL`."""
+"""An agent with OpenAI's SDK: `python agent_openai_agents.py http://localhost:8000/v1 MODEL`."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from typing import Iterable, List, Optional, Tuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT = REPOSITORY / ".venv"
+CLIENTS = REPOSITORY / ".cache" / "clients"  # The environment of the agents in `examples`.
 STAMP = ENVIRONMENT / "midm-vllm.stamp"  # Written last: an environment without it is unfinished.
 
 PYTHON = (3, 11)  # vLLM's CPU build has wheels for 3.11 to 3.14; this is the one it is tested on.
@@ -75,7 +76,8 @@ def python_candidates(path: str) -> List[str]:
 def stamp() -> str:
     """A digest of what the environment is made from."""
     digest = hashlib.sha256()
-    for source in (Path(__file__), REPOSITORY / "pyproject.toml"):
+    sources = ("scripts/setup_env.py", "pyproject.toml", "examples/requirements.txt")
+    for source in (REPOSITORY / name for name in sources):
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
@@ -158,6 +160,19 @@ def install(python: Path) -> None:
     run_pip(python, log, "uninstall", "--yes", *UNWANTED)
 
 
+def install_clients() -> None:
+    """Make the environment of the agents: their requirements are none of vLLM's business."""
+    log = ENVIRONMENT / "pip-clients.log"
+    log.write_text("")
+    python = CLIENTS / "bin" / "python"
+    print("Installing the agents' frameworks: a minute.", flush=True)
+    if not _usable(python):
+        base = str(ENVIRONMENT / "bin" / "python")
+        subprocess.run([base, "-m", "venv", "--clear", str(CLIENTS)], check=True)
+    requirements = str(REPOSITORY / "examples" / "requirements.txt")
+    run_pip(python, log, "install", "--requirement", requirements)
+
+
 def set_up() -> None:
     """Bring the environment up to date, or raise Refusal."""
     if is_current():
@@ -172,6 +187,7 @@ def set_up() -> None:
         subprocess.run([base, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
     STAMP.unlink(missing_ok=True)
     install(python)
+    install_clients()
     STAMP.write_text(stamp())
     print(f"The environment in {ENVIRONMENT} is ready.")
 
