@@ -231,11 +231,11 @@ def print_table(results: Iterable[Result]) -> list[Result]:
     print("| vLLM | Transformers | result | seconds |\n| --- | --- | --- | --- |", flush=True)
     failures = []
     for result in results:
-        outcome = "passed" if result.passed else "**failed**"
+        summary = result.summary.partition(" in ")[0]
+        outcome = summary if result.passed else f"**failed**: {summary}"
+        transformers = transformers_version(result.release)
         print(
-            f"| {result.release} | {transformers_version(result.release)} | "
-            f"{outcome}: {result.summary} | {result.seconds:.0f} |",
-            flush=True,
+            f"| {result.release} | {transformers} | {outcome} | {result.seconds:.0f} |", flush=True
         )
         if not result.passed:
             failures.append(result)
