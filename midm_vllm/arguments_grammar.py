@@ -48,7 +48,13 @@ UNSUPPORTED: dict[str, tuple[Any, ...]] = {
     "unevaluatedProperties": (), "patternProperties": ({},), "$dynamicRef": (),
     "$recursiveRef": (), "propertyNames": (True, {}, {"type": "string"}),
 }
-MAX_DEPTH = 64
+#: The formats that xgrammar enforces; the others mean nothing to a grammar, as the
+#: standard permits.
+FORMATS = {
+    "date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid",
+}
+#: How deep a schema may nest: each level is a dozen levels of calls for jsonschema.
+MAX_DEPTH = 32
 
 # xgrammar's own strings of bounded length may hold control characters, which
 # is no JSON, and never an escape, so no quote and no new line.
@@ -64,7 +70,10 @@ _bounded_string = re.compile(r'"\\"@string(\{\d+, ?(?:-1|\d*)\})@\\""')
 _origin = re.compile(r"^\[[^\]]*\] \S+:\d+: ")
 # What has a meaning in a regular expression: escapes, classes, groups, anchors.
 _pattern_part = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?(?!:)|[()|^$.]", re.DOTALL)
-_SURROGATES = r"\ud800-\udfff"
+_COMPLEMENTS = {
+    ".": r"\n\r", r"\D": r"\d", r"\S": r"\s", r"\W": r"\w",
+    r"[\s\S]": "", r"[\S\s]": "", r"[\d\D]": "", r"[\D\d]": "", r"[\w\W]": "", r"[\W\w]": "",
+}
 
 
 class UnsupportedSchema(ValueError):
@@ -83,6 +92,7 @@ def arguments_grammar(parameters: Mapping[str, Any] | None) -> str:
 @lru_cache(maxsize=1024)  # Agents send the same tools with every request.
 def _grammar(parameters: str) -> str:
     schema = json.loads(parameters)
+    _check_depth(schema)
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
@@ -101,14 +111,28 @@ def _grammar(parameters: str) -> str:
             format=TagFormat(begin="{", content=GrammarFormat(grammar=grammar), end="}")
         ))
     except RuntimeError as error:
-        raise UnsupportedSchema(_origin.sub("", str(error)).strip()) from error
+        reason = _origin.sub("", str(error)).strip()
+        raise UnsupportedSchema(f"xgrammar cannot compile it ({reason})") from error
     return grammar
+
+
+def _check_depth(schema: Any) -> None:
+    level = [schema]
+    for _ in range(2 * MAX_DEPTH):  # A member is an object in the object "properties".
+        children = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [
+            child for values in children for child in values if isinstance(child, (dict, list))
+        ]
+        if not level:
+            return
+    raise UnsupportedSchema(f"it nests more than {MAX_DEPTH} deep")
 
 
 @cache
 def _compiler() -> xgrammar.GrammarCompiler:
+    # With a cache as vLLM's has one: it is the cache that refuses.
     return xgrammar.GrammarCompiler(
-        xgrammar.TokenizerInfo(["{", "}"]), max_threads=1, cache_enabled=False
+        xgrammar.TokenizerInfo(["{", "}"]), max_threads=1, cache_limit_bytes=1 << 20
     )
 
 
@@ -128,9 +152,7 @@ class _Rewriting:
         rewritten = self._rewrite(self._schema, "$")
         return {**rewritten, "$defs": self._definitions}
 
-    def _rewrite(self, schema: Any, path: str, depth: int = 0) -> Schema:
-        if depth > MAX_DEPTH:
-            raise UnsupportedSchema(f"it nests more than {MAX_DEPTH} deep")
+    def _rewrite(self, schema: Any, path: str) -> Schema:
         if isinstance(schema, bool):
             if not schema:
                 raise UnsupportedSchema(f"no value is possible at {path}")
@@ -140,7 +162,7 @@ class _Rewriting:
                 raise UnsupportedSchema(f"{keyword!r} at {path} cannot be enforced")
         combined = [keyword for keyword in _OF_SCHEMAS if keyword in schema]
         if not combined:
-            return self._rewrite_values(schema, path, depth)
+            return self._rewrite_values(schema, path)
         keyword = combined[0]
         if keyword in ("enum", "const"):
             keyword = combined[-1]
@@ -154,10 +176,10 @@ class _Rewriting:
         if siblings:
             raise UnsupportedSchema(f"{keyword!r} at {path} together with {siblings[0]!r}")
         if keyword == "$ref":
-            return {"$ref": self._definition(schema["$ref"], path, depth)}
+            return {"$ref": self._definition(schema["$ref"], path)}
         branches = schema[keyword]
         if keyword == "allOf" and len(branches) == 1:
-            return self._rewrite(branches[0], f"{path}.allOf[0]", depth + 1)
+            return self._rewrite(branches[0], f"{path}.allOf[0]")
         if keyword == "allOf":
             raise UnsupportedSchema(f"'allOf' at {path} has more than one schema")
         if keyword == "oneOf" and not all(
@@ -169,7 +191,7 @@ class _Rewriting:
                 "Use 'anyOf', or a required member with another 'const' in each"
             )
         return {"anyOf": [
-            self._rewrite(branch, f"{path}.{keyword}[{index}]", depth + 1)
+            self._rewrite(branch, f"{path}.{keyword}[{index}]")
             for index, branch in enumerate(branches)
         ]}
 
@@ -185,7 +207,7 @@ class _Rewriting:
             raise UnsupportedSchema(f"no value is possible at {path}")
         return {"enum": values}
 
-    def _rewrite_values(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _rewrite_values(self, schema: Schema, path: str) -> Schema:
         present = _OF_VALUES & schema.keys()
         if "type" in schema:
             types = _types_of(schema["type"], expand=False)
@@ -199,22 +221,22 @@ class _Rewriting:
             if len(types) > 1:
                 raise UnsupportedSchema(f"the schema at {path} needs a 'type'")
         alternatives = [
-            getattr(self, f"_{kind}")(schema, path, depth)
+            getattr(self, f"_{kind}")(schema, path)
             for kind in KEYWORDS if kind in types
         ]
         return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
 
-    def _null(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _null(self, schema: Schema, path: str) -> Schema:
         return {"type": "null"}
 
-    def _boolean(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _boolean(self, schema: Schema, path: str) -> Schema:
         return {"type": "boolean"}
 
-    def _number(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _number(self, schema: Schema, path: str) -> Schema:
         bounds = {key: schema[key] for key in KEYWORDS["number"] if key in schema}
         return {"type": "number", **bounds}
 
-    def _integer(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _integer(self, schema: Schema, path: str) -> Schema:
         lower = [math.ceil(schema["minimum"])] if "minimum" in schema else []
         upper = [math.floor(schema["maximum"])] if "maximum" in schema else []
         if "exclusiveMinimum" in schema:
@@ -228,7 +250,7 @@ class _Rewriting:
             rewritten["maximum"] = min(upper)
         return rewritten
 
-    def _string(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _string(self, schema: Schema, path: str) -> Schema:
         bounded = "minLength" in schema or "maxLength" in schema
         if "pattern" in schema:
             if bounded:
@@ -242,42 +264,43 @@ class _Rewriting:
                 raise UnsupportedSchema(f"no value is possible at {path}")
             # A mark, in whose place the grammar gets a string of our own.
             return {"const": f"@string{{{least},{most}}}@"}
-        # A format is an annotation; where xgrammar knows it, it is kept.
-        return {"type": "string", **({"format": schema["format"]} if "format" in schema else {})}
+        if schema.get("format") in FORMATS:
+            return {"type": "string", "format": schema["format"]}
+        return {"type": "string"}
 
-    def _array(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _array(self, schema: Schema, path: str) -> Schema:
         rewritten: Schema = {"type": "array"}
         if "prefixItems" in schema:
             rewritten["prefixItems"] = [
-                self._rewrite(item, f"{path}.prefixItems[{index}]", depth + 1)
+                self._rewrite(item, f"{path}.prefixItems[{index}]")
                 for index, item in enumerate(schema["prefixItems"])
             ]
         items = schema.get("items", True)
         if items is False:
             rewritten["items"] = False
         else:
-            rewritten["items"] = self._rewrite(items, f"{path}.items", depth + 1)
+            rewritten["items"] = self._rewrite(items, f"{path}.items")
         rewritten.update((key, schema[key]) for key in ("minItems", "maxItems") if key in schema)
         return rewritten
 
-    def _object(self, schema: Schema, path: str, depth: int) -> Schema:
+    def _object(self, schema: Schema, path: str) -> Schema:
         required = schema.get("required", [])
         further = schema.get("additionalProperties", not schema.keys() & {"properties"})
         members = {
-            name: self._rewrite(member, f"{path}.{name}", depth + 1)
+            name: self._rewrite(member, f"{path}.{name}")
             for name, member in schema.get("properties", {}).items()
             if member is not False or name in required
         }
         for name in required:
             if name not in members:
                 members[name] = self._rewrite(
-                    schema.get("additionalProperties", True), f"{path}.{name}", depth + 1
+                    schema.get("additionalProperties", True), f"{path}.{name}"
                 )
         rewritten: Schema = {
             "type": "object",
             "properties": members,
             "required": required,
-            "additionalProperties": further and self._rewrite(further, f"{path}.*", depth + 1),
+            "additionalProperties": further and self._rewrite(further, f"{path}.*"),
         }
         if not members and further is not False:
             del rewritten["properties"]
@@ -292,7 +315,7 @@ class _Rewriting:
 
     # References.
 
-    def _definition(self, reference: str, path: str, depth: int) -> str:
+    def _definition(self, reference: str, path: str) -> str:
         """A name of ours for what a reference means, rewritten when first met."""
         if reference not in self._names:
             self._names[reference] = name = f"d{len(self._names)}"
@@ -303,7 +326,7 @@ class _Rewriting:
                 seen.add(target["$ref"])
                 target = self._resolve(target["$ref"], path)
             self._definitions[name] = self._rewrite(
-                self._resolve(reference, path), reference, depth + 1
+                self._resolve(reference, path), reference
             )
         return f"#/$defs/{self._names[reference]}"
 
@@ -402,6 +425,8 @@ def _checked_pattern(pattern: str, path: str) -> str:
             raise refuse("of the groups that begin with (? only (?: can be enforced")
         if part[0] in ("[]", "[^]"):
             raise refuse("write a ']' in a class as '\\]'")
+        if part[0].startswith("[^") and (not part[0].isascii() or "\\u" in part[0]):
+            raise refuse("a class cannot exclude characters beyond ASCII")
         if part[0] in ("(", ")"):
             depth += 1 if part[0] == "(" else -1
         before, after = pattern[part.start() - 1:part.start()], pattern[part.end():part.end() + 1]
@@ -409,9 +434,11 @@ def _checked_pattern(pattern: str, path: str) -> str:
             part[0] == "$" and not (depth == 0 and after in ("", "|"))
         ):
             raise refuse("an anchor inside it cannot be enforced")
-    # Beyond ASCII, xgrammar reads escapes alone as characters of a JSON string,
-    # and what is not in a class may be half a character.
-    escaped = _pattern_part.sub(lambda part: _whole_characters(part[0]), pattern)
+    # Beyond ASCII, xgrammar reads escapes alone as characters of a JSON string.
+    try:
+        escaped = _pattern_part.sub(lambda part: _whole_characters(part[0]), pattern)
+    except re.error as error:
+        raise refuse(str(error)) from error
     escaped = "".join(
         character if character.isascii() else f"\\u{{{ord(character):x}}}" for character in escaped
     )
@@ -427,13 +454,18 @@ def _checked_pattern(pattern: str, path: str) -> str:
 
 
 def _whole_characters(part: str) -> str:
-    """A part of a pattern, less the halves of characters that UTF-8 does not know."""
-    if part == ".":
-        return rf"[^\n\r{_SURROGATES}]"
-    if part in (r"\D", r"\S", r"\W"):
-        return f"[^{part.lower()}{_SURROGATES}]"
-    if part.startswith("[^"):
-        return f"[^{_SURROGATES}{part[2:]}"
-    if part in (r"[\s\S]", r"[\S\s]", r"[\d\D]", r"[\D\d]", r"[\w\W]", r"[\W\w]"):
-        return f"[^{_SURROGATES}]"
-    return part
+    """A part of a pattern, with what is *not* in a class named.
+
+    xgrammar lets it be bytes that are no UTF-8, and so decoded to more than one character.
+    """
+    if part in _COMPLEMENTS:
+        excluded = _COMPLEMENTS[part]
+    elif part.startswith("[^"):
+        excluded = part[2:-1]
+    else:
+        return part
+    named = (
+        f"\\x{code:02x}" for code in range(128)
+        if not (excluded and re.fullmatch(f"[{excluded}]", chr(code), re.ASCII))
+    )
+    return "[" + "".join(named) + r"\x80-\ud7ff\ue000-\u{10ffff}]"

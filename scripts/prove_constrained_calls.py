@@ -1,0 +1,204 @@
+"""Ask the worst model for calls: an untrained checkpoint, at temperature 1 and above.
+
+Whatever it draws, each answer that `max_tokens` did not cut off has to be calls whose arguments
+are valid by their schema. Prints how many were, and ends with status 1 if one was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import jsonschema
+from build_checkpoint import build
+from constrained_schemas import SCHEMAS, Schema
+from openai import OpenAI
+from rich.console import Console
+from rich.table import Table
+from transformers import AutoTokenizer
+from vllm_server import run_server
+
+MODEL = "midm-untrained"
+NAME = 'call "it"\\지금'
+MAX_TOKENS = 400
+TEMPERATURES = (1.0, 1.5, 2.0)
+#: How the call is asked for; "strict" leaves the choice to the model.
+CHOICES = ("required", "named", "strict")
+#: Of the tag's tokens, to be multiplied by the temperature: with it an untrained model comes to
+#: write the tag by itself, and goes on writing pieces of it inside the arguments' strings.
+TAG_BIAS = 10.0
+VERDICTS = ("valid", "prose only", "cut off", "wrong")
+
+
+@dataclass
+class Result:
+    """What came of one request: the calls' (name, arguments), and all that is not a call."""
+
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    content: str = ""
+    finish_reason: str | None = None
+
+
+@dataclass
+class Trial:
+    """One request, and what is wrong with its answer; None where nothing is."""
+
+    schema: str
+    choice: str
+    streamed: bool
+    temperature: float
+    seed: int
+    result: Result = field(default_factory=Result)
+    fault: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        if self.result.finish_reason == "length":
+            return "cut off"
+        if self.choice == "strict" and not self.result.calls:
+            return "prose only"
+        return "valid" if self.fault is None else "wrong"
+
+
+def request(trial: Trial, tag_ids: Sequence[int]) -> dict[str, Any]:
+    """The arguments of `chat.completions.create` for a trial."""
+    function: dict[str, Any] = {"name": NAME, "parameters": SCHEMAS[trial.schema]}
+    arguments: dict[str, Any] = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": f"Call it, {trial.seed}."}],
+        "tools": [{"type": "function", "function": function}],
+        "temperature": trial.temperature,
+        "top_p": 1.0,
+        "extra_body": {"top_k": 0},
+        "seed": trial.seed,
+        "max_tokens": MAX_TOKENS,
+        # Without this a model that draws at random goes on calling.
+        "parallel_tool_calls": False,
+    }
+    if trial.choice == "strict":
+        function["strict"] = True
+        bias = TAG_BIAS * trial.temperature
+        arguments |= {"tool_choice": "auto", "logit_bias": {str(id): bias for id in tag_ids}}
+    elif trial.choice == "named":
+        arguments["tool_choice"] = {"type": "function", "function": {"name": NAME}}
+    else:
+        arguments["tool_choice"] = "required"
+    return arguments
+
+
+def run(client: OpenAI, trial: Trial, tag_ids: Sequence[int]) -> Trial:
+    """Make a trial's request and judge the answer."""
+    arguments = request(trial, tag_ids)
+    result = trial.result
+    if trial.streamed:
+        for chunk in client.chat.completions.create(**arguments, stream=True):
+            for choice in chunk.choices:
+                result.content += choice.delta.content or ""
+                result.finish_reason = choice.finish_reason or result.finish_reason
+                for delta in choice.delta.tool_calls or ():
+                    assert delta.function is not None
+                    if delta.function.name:
+                        result.calls.append((delta.function.name, ""))
+                    name, so_far = result.calls[delta.index]
+                    result.calls[delta.index] = (name, so_far + (delta.function.arguments or ""))
+    else:
+        [choice] = client.chat.completions.create(**arguments).choices
+        result.content = choice.message.content or ""
+        result.finish_reason = choice.finish_reason
+        for call in choice.message.tool_calls or ():
+            assert call.type == "function"
+            result.calls.append((call.function.name, call.function.arguments))
+    trial.fault = fault(result, trial.choice, SCHEMAS[trial.schema])
+    return trial
+
+
+def fault(result: Result, choice: str, schema: Schema) -> str | None:
+    """What is wrong with an answer that was not cut off."""
+    if not result.calls:
+        return None if choice == "strict" else "no call"
+    if choice != "strict" and result.content:
+        return f"text beside the calls: {result.content!r}"
+    if choice != "required" and len(result.calls) > 1:
+        return "more than one call"
+    for name, arguments in result.calls:
+        if name != NAME:
+            return f"another name: {name!r}"
+        try:
+            jsonschema.validate(json.loads(arguments), schema)
+        except (ValueError, jsonschema.ValidationError) as error:
+            return f"{arguments!r}: {str(error).splitlines()[0]}"
+    return None
+
+
+def trials(rounds: int) -> Iterator[Trial]:
+    """Each schema and choice, streamed and not, at the temperatures in turn."""
+    seed = 0
+    for _ in range(rounds):
+        for schema in SCHEMAS:
+            for choice in CHOICES:
+                for streamed in (False, True):
+                    yield Trial(
+                        schema, choice, streamed, TEMPERATURES[seed % len(TEMPERATURES)], seed
+                    )
+                    seed += 1
+
+
+def prove(url: str, checkpoint: Path, rounds: int) -> list[Trial]:
+    """Run all trials against the server at `url`, four at a time."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tag_ids = tokenizer.encode('<tool_call>{"', add_special_tokens=False)
+    client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda trial: run(client, trial, tag_ids), trials(rounds)))
+
+
+def serve_arguments(checkpoint: Path) -> list[str]:
+    return ["serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
+            "--max-model-len", "4096", "--tool-call-parser", "midm-parser"]
+
+
+def table(results: list[Trial]) -> Table:
+    """Counts by the way of asking and of answering."""
+    counts = Counter((trial.choice, trial.streamed, trial.verdict) for trial in results)
+    shown = Table("asked for", "answered", "requests", *VERDICTS)
+    for choice in CHOICES:
+        for streamed in (False, True):
+            row = [counts[choice, streamed, verdict] for verdict in VERDICTS]
+            shown.add_row(
+                choice, "streamed" if streamed else "at once", *map(str, [sum(row), *row])
+            )
+    total = Counter(trial.verdict for trial in results)
+    row = [total[verdict] for verdict in VERDICTS]
+    shown.add_row("all", "", *map(str, [sum(row), *row]), style="bold")
+    return shown
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--rounds", type=int, default=3, help=f"of {6 * len(SCHEMAS)} requests each"
+    )
+    parser.add_argument("--checkpoint", type=Path, help="another model's folder")
+    options = parser.parse_args()
+    checkpoint = options.checkpoint or build(trained=False)
+    with TemporaryDirectory() as folder:
+        with run_server(serve_arguments(checkpoint), Path(folder) / "vllm.log") as server:
+            results = prove(server.url, checkpoint, options.rounds)
+    console = Console()
+    console.print(table(results))
+    wrong = [trial for trial in results if trial.verdict == "wrong"]
+    for trial in wrong:
+        console.print(trial, markup=False)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
