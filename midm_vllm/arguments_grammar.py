@@ -70,6 +70,7 @@ _bounded_string = re.compile(r'"\\"@string(\{\d+, ?(?:-1|\d*)\})@\\""')
 _origin = re.compile(r"^\[[^\]]*\] \S+:\d+: ")
 # What has a meaning in a regular expression: escapes, classes, groups, anchors.
 _pattern_part = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?(?!:)|[()|^$.]", re.DOTALL)
+_BEYOND_ASCII = r"[\x80-\u07ff]|[\u0800-\ud7ff]|[\ue000-\uffff]|[\u{10000}-\u{10ffff}]"
 _COMPLEMENTS = {
     ".": r"\n\r", r"\D": r"\d", r"\S": r"\s", r"\W": r"\w",
     r"[\s\S]": "", r"[\S\s]": "", r"[\d\D]": "", r"[\D\d]": "", r"[\w\W]": "", r"[\W\w]": "",
@@ -468,4 +469,5 @@ def _whole_characters(part: str) -> str:
         f"\\x{code:02x}" for code in range(128)
         if not (excluded and re.fullmatch(f"[{excluded}]", chr(code), re.ASCII))
     )
-    return "[" + "".join(named) + r"\x80-\ud7ff\ue000-\u{10ffff}]"
+    # One class for each number of bytes in UTF-8, for the same reason.
+    return f"(?:[{''.join(named)}]|{_BEYOND_ASCII})"

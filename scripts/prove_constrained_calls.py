@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,13 +151,13 @@ def trials(rounds: int) -> Iterator[Trial]:
                     seed += 1
 
 
-def prove(url: str, checkpoint: Path, rounds: int) -> list[Trial]:
-    """Run all trials against the server at `url`, four at a time."""
+def prove(url: str, checkpoint: Path, trials: Iterable[Trial]) -> list[Trial]:
+    """Run the trials against the server at `url`, four at a time."""
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     tag_ids = tokenizer.encode('<tool_call>{"', add_special_tokens=False)
     client = OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
     with ThreadPoolExecutor(4) as pool:
-        return list(pool.map(lambda trial: run(client, trial, tag_ids), trials(rounds)))
+        return list(pool.map(lambda trial: run(client, trial, tag_ids), trials))
 
 
 def serve_arguments(checkpoint: Path) -> list[str]:
@@ -191,7 +191,7 @@ def main() -> None:
     checkpoint = options.checkpoint or build(trained=False)
     with TemporaryDirectory() as folder:
         with run_server(serve_arguments(checkpoint), Path(folder) / "vllm.log") as server:
-            results = prove(server.url, checkpoint, options.rounds)
+            results = prove(server.url, checkpoint, trials(options.rounds))
     console = Console()
     console.print(table(results))
     wrong = [trial for trial in results if trial.verdict == "wrong"]
