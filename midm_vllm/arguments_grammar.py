@@ -25,6 +25,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 from xgrammar.structural_tag import GrammarFormat, StructuralTag, TagFormat
 
+from midm_vllm.json_string_pattern import UnsupportedPattern, json_string_pattern, reason_of
+
 Schema = dict[str, Any]
 
 #: Keywords that constrain one type of value only.
@@ -66,15 +68,6 @@ midm_escape ::= ["\\/bfnrt] | "u" [0-9A-Ca-cE-Fe-f] midm_hex midm_hex midm_hex
   | "u" [Dd] [89ABab] midm_hex midm_hex "\\u" [Dd] [C-Fc-f] midm_hex midm_hex
 """
 _bounded_string = re.compile(r'"\\"@string(\{\d+, ?(?:-1|\d*)\})@\\""')
-# Where xgrammar's message says in which line of its sources it was written.
-_origin = re.compile(r"^\[[^\]]*\] \S+:\d+: ")
-# What has a meaning in a regular expression: escapes, classes, groups, anchors.
-_pattern_part = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\(\?(?!:)|[()|^$.]", re.DOTALL)
-_BEYOND_ASCII = r"[\x80-\u07ff]|[\u0800-\ud7ff]|[\ue000-\uffff]|[\u{10000}-\u{10ffff}]"
-_COMPLEMENTS = {
-    ".": r"\n\r", r"\D": r"\d", r"\S": r"\s", r"\W": r"\w",
-    r"[\s\S]": "", r"[\S\s]": "", r"[\d\D]": "", r"[\D\d]": "", r"[\w\W]": "", r"[\W\w]": "",
-}
 
 
 class UnsupportedSchema(ValueError):
@@ -112,8 +105,7 @@ def _grammar(parameters: str) -> str:
             format=TagFormat(begin="{", content=GrammarFormat(grammar=grammar), end="}")
         ))
     except RuntimeError as error:
-        reason = _origin.sub("", str(error)).strip()
-        raise UnsupportedSchema(f"xgrammar cannot compile it ({reason})") from error
+        raise UnsupportedSchema(f"xgrammar cannot compile it ({reason_of(error)})") from error
     return grammar
 
 
@@ -258,7 +250,10 @@ class _Rewriting:
                 raise UnsupportedSchema(
                     f"'pattern' at {path} together with a length; write the length into the pattern"
                 )
-            return {"type": "string", "pattern": _checked_pattern(schema["pattern"], path)}
+            try:
+                return {"type": "string", "pattern": json_string_pattern(schema["pattern"])}
+            except UnsupportedPattern as error:
+                raise UnsupportedSchema(f"'pattern' at {path}: {error}") from error
         if bounded:
             least, most = schema.get("minLength", 0), schema.get("maxLength", "")
             if most != "" and least > most:
@@ -413,61 +408,3 @@ def _value_types(values: Sequence[Any]) -> set[str]:
         kind for kind in KEYWORDS
         if any(Draft202012Validator({"type": kind}).is_valid(value) for value in values)
     }
-
-
-def _checked_pattern(pattern: str, path: str) -> str:
-    """The pattern as xgrammar reads it rightly: the whole string is matched against it."""
-    def refuse(reason: str) -> UnsupportedSchema:
-        return UnsupportedSchema(f"'pattern' at {path}: {reason}")
-
-    depth = 0
-    for part in _pattern_part.finditer(pattern):
-        if part[0] == "(?":
-            raise refuse("of the groups that begin with (? only (?: can be enforced")
-        if part[0] in ("[]", "[^]"):
-            raise refuse("write a ']' in a class as '\\]'")
-        if part[0].startswith("[^") and (not part[0].isascii() or "\\u" in part[0]):
-            raise refuse("a class cannot exclude characters beyond ASCII")
-        if part[0] in ("(", ")"):
-            depth += 1 if part[0] == "(" else -1
-        before, after = pattern[part.start() - 1:part.start()], pattern[part.end():part.end() + 1]
-        if part[0] == "^" and not (depth == 0 and before in ("", "|")) or (
-            part[0] == "$" and not (depth == 0 and after in ("", "|"))
-        ):
-            raise refuse("an anchor inside it cannot be enforced")
-    # Beyond ASCII, xgrammar reads escapes alone as characters of a JSON string.
-    try:
-        escaped = _pattern_part.sub(lambda part: _whole_characters(part[0]), pattern)
-    except re.error as error:
-        raise refuse(str(error)) from error
-    escaped = "".join(
-        character if character.isascii() else f"\\u{{{ord(character):x}}}" for character in escaped
-    )
-    try:
-        grammar = str(xgrammar.Grammar.from_json_schema(
-            json.dumps({"type": "string", "pattern": escaped})
-        ))
-    except RuntimeError as error:
-        raise refuse(_origin.sub("", str(error)).strip()) from error
-    if "json_string=true" not in grammar and escaped.strip("^$"):
-        raise refuse("it wants characters that JSON escapes (quotes, backslashes, line ends)")
-    return escaped
-
-
-def _whole_characters(part: str) -> str:
-    """A part of a pattern, with what is *not* in a class named.
-
-    xgrammar lets it be bytes that are no UTF-8, and so decoded to more than one character.
-    """
-    if part in _COMPLEMENTS:
-        excluded = _COMPLEMENTS[part]
-    elif part.startswith("[^"):
-        excluded = part[2:-1]
-    else:
-        return part
-    named = (
-        f"\\x{code:02x}" for code in range(128)
-        if not (excluded and re.fullmatch(f"[{excluded}]", chr(code), re.ASCII))
-    )
-    # One class for each number of bytes in UTF-8, for the same reason.
-    return f"(?:[{''.join(named)}]|{_BEYOND_ASCII})"

@@ -162,7 +162,7 @@ def prove(url: str, checkpoint: Path, trials: Iterable[Trial]) -> list[Trial]:
 
 def serve_arguments(checkpoint: Path) -> list[str]:
     return ["serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
-            "--max-model-len", "4096", "--tool-call-parser", "midm-parser"]
+            "--max-model-len", "16384", "--tool-call-parser", "midm-parser"]
 
 
 def table(results: list[Trial]) -> Table:

@@ -171,11 +171,8 @@ def test_a_schema_that_cannot_be_enforced_is_named_with_its_tool() -> None:
 
 
 def test_without_enforcement_vllm_keeps_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_ENFORCE_STRICT_TOOL_CALLING", "0")
-    # vLLM reads the variable when a parser class is made.
-    class Unenforced(MidmToolParser):
-        supports_required_and_named = True
-
-    request = Unenforced(None).adjust_request(chat(tool_choice="required"))
+    # As vLLM sets it then, when it imports the class.
+    monkeypatch.setattr(MidmToolParser, "supports_required_and_named", True)
+    request = MidmToolParser(None).adjust_request(chat(tool_choice="required"))
     assert request.structured_outputs is not None
     assert request.structured_outputs.json is not None
