@@ -315,7 +315,8 @@ class MarkupReader:
         # The tag was prose, and so, perhaps, is what stands behind it.
         start = self._held_from or 0
         if self._held:
-            self._text = "".join(self._held) + self._text
+            self._text = "".join(self._held) + self._text[start:]
+            start = 0
         self._position = self._text.index(OPENING_TAG, start) + len(OPENING_TAG)
         self._content(self._text[start : self._position])
         self._drop_held()

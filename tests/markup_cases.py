@@ -364,6 +364,12 @@ CASES = [
         (("a", "{}"), ("b", "{}"), ("c", "{}")),
     ),
     Case(
+        "an object that breaks behind its arguments, before a tag in prose",
+        '<tool_call>{"name": "a", "arguments": {}, "x" \n<tool_call>"',
+        ', "x" \n<tool_call>"',
+        (("a", "{}"),),
+    ),
+    Case(
         "a trailing comma behind the arguments",
         '<tool_call>{"name": "a", "arguments": {},}</tool_call>',
         calls=(("a", "{}"),),
