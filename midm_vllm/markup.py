@@ -120,7 +120,8 @@ class MarkupReader:
         self._position = 0
         # The end of the last delta, where it may be part of a tag or an escape.
         self._carry = ""
-        # Held text: pieces of earlier deltas, and where it goes on in this one.
+        # Held text: pieces of earlier deltas, and where it begins or, if there
+        # are such pieces, goes on in this one.
         self._held: list[str] = []
         self._held_from: int | None = None
         self._index = -1
@@ -188,13 +189,16 @@ class MarkupReader:
 
     def _release_text(self, end: int) -> None:
         """The same, but for the whitespace before ``end``, which a block may follow."""
-        held = "".join(self._held) + self._text[self._held_from : end]
-        text = held.rstrip(_WHITESPACE)
-        self._content(text)
-        self._drop_held()
-        if len(text) < len(held):
-            self._held.append(held[len(text) :])
-            self._held_from = end
+        start = self._held_from or 0
+        text_end = start + len(self._text[start:end].rstrip(_WHITESPACE))
+        if text_end > start:
+            self._release(text_end)
+            self._hold(text_end)
+        elif self._held:
+            earlier = "".join(self._held)
+            text = earlier.rstrip(_WHITESPACE)
+            self._content(text)
+            self._held = [earlier[len(text) :]]
 
     def _wait(self, position: int) -> None:
         """Read from ``position`` again when more has come."""
@@ -315,8 +319,7 @@ class MarkupReader:
         # The tag was prose, and so, perhaps, is what stands behind it.
         start = self._held_from or 0
         if self._held:
-            self._text = "".join(self._held) + self._text[start:]
-            start = 0
+            self._text = "".join(self._held) + self._text
         self._position = self._text.index(OPENING_TAG, start) + len(OPENING_TAG)
         self._content(self._text[start : self._position])
         self._drop_held()

@@ -221,6 +221,8 @@ def test_no_text_is_read_over_and_over() -> None:
         '<tool_call>{"name":"a","arguments":{}} x',
         '<tool_call>{"name":"a","arguments":{}}{',
         '<tool_call>{"name":"a","arguments":{',
+        '<tool_call>{"name":"a","arguments":{},"" \n<tool_call>x',
+        '<tool_call>{"name":"a","arguments":{} \n"<tool_call>x',
     ]:
         text = unit * (size // len(unit))
         for tail in ['"]}</tool_call>', ""]:
