@@ -12,9 +12,11 @@ from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
 
 url, name = sys.argv[1:]
+tool = Tool.from_schema(convert_area, NAME, DESCRIPTION, PARAMETERS)
+tool.strict = False  # The schema reaches the model as it is, nothing added.
 agent = Agent(
     OpenAIChatModel(name, provider=OpenAIProvider(base_url=url, api_key="none")),
-    tools=[Tool.from_schema(convert_area, NAME, DESCRIPTION, PARAMETERS)],
+    tools=[tool],
     model_settings=ModelSettings(temperature=0),
 )
 
