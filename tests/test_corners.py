@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from chat import answers, request, streamed_answers
+from conftest import MODEL
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from taught_conversations import BY_NAME
+from tokenizers import Tokenizer
+from vllm_server import Server
 
 
 def both(client: openai.OpenAI, arguments: dict[str, Any]) -> tuple[Any, Any]:
@@ -77,3 +83,42 @@ def test_a_named_call_ends_with_stop(client: openai.OpenAI) -> None:
     once, streamed = both(client, request(BY_NAME["single_call"], tool_choice=choice))
     assert once == streamed
     assert (len(once.calls), once.finish_reason) == (1, "stop")
+
+
+def test_an_argument_of_100_kilobytes_arrives_whole(
+    render_server: Server, checkpoint: Path
+) -> None:
+    """Through vLLM's HTTP server without an engine, which parses any tokens."""
+    arguments = '{"content": "' + r'행 \"인용\" \n' * 5_500 + '"}'
+    assert len(arguments.encode()) > 100_000
+    text = f'<tool_call>{{"name": "write_file", "arguments": {arguments}}}</tool_call>'
+    token_ids = Tokenizer.from_file(str(checkpoint / "tokenizer.json")).encode(text).ids
+    chat_request = {
+        "model": MODEL, "messages": [{"role": "user", "content": "?"}],
+        "tools": [{"type": "function", "function": {"name": "write_file"}}],
+    }
+
+    def derender(ids: list[int], finish_reason: str | None, **more: Any) -> Any:
+        chosen = {"index": 0, "finish_reason": finish_reason, "token_ids": ids}
+        generated = {"request_id": "r", "choices": [chosen]}
+        name = "generate_chunk" if more else "generate_response"
+        response = httpx.post(
+            f"{render_server.url}/v1/chat/completions/derender", timeout=60,
+            json={name: generated, "chat_request": chat_request, **more},
+        )
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    [once] = answers(ChatCompletion.model_validate(derender(token_ids, "stop")))
+    assert once.calls == [("write_file", arguments)]
+    state, chunks, size = None, [], len(token_ids) // 8 + 1
+    for start in range(0, len(token_ids), size):
+        last = start + size >= len(token_ids)
+        body = derender(
+            token_ids[start:start + size], "stop" if last else None,
+            stream=True, stream_state=state, prompt_token_ids=[0],
+        )
+        state = body["stream_state"]
+        chunks.append(ChatCompletionChunk.model_validate(body["chunk"]))
+    [streamed] = streamed_answers(chunks)
+    assert streamed.calls == once.calls
