@@ -89,7 +89,7 @@ def test_an_argument_of_100_kilobytes_arrives_whole(
     render_server: Server, checkpoint: Path
 ) -> None:
     """Through vLLM's HTTP server without an engine, which parses any tokens."""
-    arguments = '{"content": "' + r'행 \"인용\" \n' * 5_500 + '"}'
+    arguments = '{"content": "' + r'행 \"인용\" \n' * 6_500 + '"}'
     assert len(arguments.encode()) > 100_000
     text = f'<tool_call>{{"name": "write_file", "arguments": {arguments}}}</tool_call>'
     token_ids = Tokenizer.from_file(str(checkpoint / "tokenizer.json")).encode(text).ids
