@@ -133,7 +133,7 @@ class Load:
     async def _cut_off(self, conversation: Conversation) -> bool:
         limit = self._random.randint(1, LONGEST_CUT)
         answer = await self._stream(conversation, max_completion_tokens=limit)
-        return (answer.content, tuple(answer.calls)) in beginnings(conversation)
+        return (answer.content, tuple(answer.calls)) in beginnings(conversation.text)
 
     async def _broken(self, conversation: Conversation) -> bool:
         """A clear error with a status of 4xx, for what cannot be served."""
@@ -173,11 +173,11 @@ def begins(part: Answer, whole: Answer) -> bool:
 
 
 @functools.cache
-def beginnings(conversation: Conversation) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """All that a reader may make of an answer of at most LONGEST_CUT tokens: content and calls."""
+def beginnings(text: str) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+    """What a reader may make of `text`, cut off within LONGEST_CUT tokens: content and calls."""
     readings = (
-        reference_reader.read(conversation.text[:end])
-        for end in range(min(len(conversation.text), LONGEST_CUT * LONGEST_TOKEN) + 1)
+        reference_reader.read(text[:end])
+        for end in range(min(len(text), LONGEST_CUT * LONGEST_TOKEN) + 1)
     )
     return {
         (reading.content, tuple((call.name or "", call.arguments or "") for call in reading.calls))
