@@ -64,6 +64,10 @@ WITHOUT_COMMAND_LINE = ("0.17.1",)
 WITHOUT_CPU_BUILD = ("0.33.0",)
 #: Releases whose CPU build runs with the torch that this interpreter has.
 SERVED = ("0.27.1", "0.28.0", "0.29.0", "0.30.0", "0.31.0", "0.32.0")
+#: What a release's CPU build does not survive, with any parser.
+NOT_SERVED = {
+    "0.30.0": f"{INTEGRATION}::test_deltas_of_many_tokens_lose_nothing[speculative decoding]"
+}
 KEPT_SUFFIXES = (".py", ".json", ".jinja")
 
 
@@ -178,8 +182,9 @@ def check_serving(release: str, wheel: Path) -> str:
     """Run the integration tests in an environment with a release and the wheel."""
     python = str(serving_environment(release) / "bin" / "python")
     pip("install", "--no-deps", "--force-reinstall", str(wheel), python=python)
+    left_out = ["--deselect", NOT_SERVED[release]] if release in NOT_SERVED else []
     return run(
-        python, *PYTEST, INTEGRATION,
+        python, *PYTEST, INTEGRATION, *left_out,
         environment={**os.environ, "PYTHONSAFEPATH": "1"},
     )
 
