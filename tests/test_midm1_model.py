@@ -218,8 +218,8 @@ def results(
         "bfloat16": {"engine": {"model": one, "dtype": "bfloat16"}, "batches": [prompts]},
     }
     for name in CONFIGURATIONS:
-        checkpoint = plain_network(name).save(folder / name)
-        jobs[name] = {"engine": {"model": str(checkpoint)}, "batches": [PROMPTS]}
+        saved = plain_network(name).save(folder / name)
+        jobs[name] = {"engine": {"model": str(saved)}, "batches": [PROMPTS]}
 
     plain = PlainMidm(SMALL | {"vocab_size": 320}).randomize(9)
     jobs["adapter"] = {
