@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,10 @@ from typing import Any
 #: The packaged template: what ``--chat-template`` of any vLLM and
 #: ``tokenizer.chat_template`` of any Transformers accept (as path, as text).
 PACKAGED_TEMPLATE = Path(__file__).parent / "chat_templates" / "midm.jinja"
+
+#: Mi:dm 1.0's ``model_type``, and the form of its conversations, which knows no tools.
+MIDM1_MODEL_TYPE = "midm-bitext-S"
+MIDM1_TEMPLATE = PACKAGED_TEMPLATE.with_name("midm1.jinja")
 
 
 class CheckpointUnreachable(Exception):
@@ -62,17 +67,21 @@ def choose_template(
     """Keep the template of ``checkpoint`` if it handles tools, else take the packaged one.
 
     ``checkpoint`` is a folder or a name on the hub. One that cannot be reached
-    keeps what it has: serving it fails later, with vLLM's own words.
+    keeps what it has: serving it fails later, with vLLM's own words. Mi:dm 1.0
+    keeps its own form, which the packaged template does not speak.
     """
+    read = partial(_read_file, checkpoint, revision, token)
     try:
-        template = _checkpoint_template(checkpoint, revision, token)
+        template = _checkpoint_template(checkpoint, read)
+        if template is not None and handles_tools(template):
+            return TemplateChoice(None, "it handles tools")
+        if f'"{MIDM1_MODEL_TYPE}"' in (read("config.json") or ""):
+            return TemplateChoice(None, "Mi:dm 1.0 was not trained to call tools")
     except CheckpointUnreachable as error:
         return TemplateChoice(None, f"its files cannot be read from here ({error})", known=False)
     if template is None:
         return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint has none")
-    if not handles_tools(template):
-        return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint's own ignores tools")
-    return TemplateChoice(None, "it handles tools")
+    return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint's own ignores tools")
 
 
 def handles_tools(template: str) -> bool:
@@ -115,16 +124,13 @@ def _compile(template: str) -> Any:
     return _compile_jinja_template(template)
 
 
-def _checkpoint_template(
-    checkpoint: str, revision: str | None, token: str | bool | None
-) -> str | None:
+def _checkpoint_template(checkpoint: str, read: Callable[[str], str | None]) -> str | None:
     """The template a request with tools gets from the checkpoint's tokenizer.
 
     Where Transformers looks, in its order: ``additional_chat_templates/`` and
     ``chat_template.jinja``, else ``tokenizer_config.json``; of several
     templates the one named ``tool_use``, else the one named ``default``.
     """
-    read = partial(_read_file, checkpoint, revision, token)
     config = read("tokenizer_config.json")
     if config is None and read("config.json") is None:
         raise CheckpointUnreachable(

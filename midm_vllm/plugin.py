@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from midm_vllm.import_hooks import when_imported
 from midm_vllm.models.registration import register_models
@@ -66,15 +67,22 @@ def _prepare_serving_chat(module: ModuleType) -> None:
 
 def _register_structural_tag(module: ModuleType) -> None:
     if hasattr(module, "register_vllm_structural_tag"):  # From 0.24.
-        from midm_vllm.structural_tag import midm_structural_tag
+        module.register_vllm_structural_tag(STRUCTURAL_TAG_MODEL)(_structural_tag)
 
-        module.register_vllm_structural_tag(STRUCTURAL_TAG_MODEL)(midm_structural_tag)
+
+def _structural_tag(*arguments: Any, **named: Any) -> Any:
+    # Imported by the parser: registering it must not cost the servers of other models anything.
+    from midm_vllm.structural_tag import midm_structural_tag
+
+    return midm_structural_tag(*arguments, **named)
 
 
 def _install_serving_defaults(module: ModuleType) -> None:
-    from midm_vllm.serving_defaults import install
+    parser = vars(module).get("FlexibleArgumentParser")
+    if parser is not None and parser.__module__ == module.__name__:
+        from midm_vllm.serving_defaults import install
 
-    install(module)
+        install(parser)
 
 
 def _register_template_fallback(module: ModuleType) -> None:

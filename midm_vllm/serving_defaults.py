@@ -21,20 +21,16 @@ import functools
 import os
 import sys
 from collections.abc import Iterator
-from types import ModuleType
+from typing import Any
 
-from midm_vllm.chat_template import PACKAGED_TEMPLATE, choose_template
 from midm_vllm.plugin import TOOL_PARSER_NAME
 from midm_vllm.vllm_layout import server_logger
 
 ENVIRONMENT_SWITCH = "MIDM_VLLM_SERVING_DEFAULTS"
 
 
-def install(module: ModuleType) -> None:
-    """Wrap ``FlexibleArgumentParser.parse_args`` of the module that defines it."""
-    parser_class = vars(module).get("FlexibleArgumentParser")
-    if parser_class is None or parser_class.__module__ != module.__name__:
-        return
+def install(parser_class: Any) -> None:
+    """Wrap ``parse_args`` of vLLM's class ``FlexibleArgumentParser``."""
     parse_args = parser_class.parse_args
 
     @functools.wraps(parse_args)
@@ -58,6 +54,8 @@ def install(module: ModuleType) -> None:
 def _complete(
     parsed: argparse.Namespace, parser: argparse.ArgumentParser, args: list[str]
 ) -> None:
+    from midm_vllm.chat_template import PACKAGED_TEMPLATE, choose_template
+
     logger = server_logger(parsed)
     if not parsed.enable_auto_tool_choice and not _is_said(
         "enable_auto_tool_choice", parser, args

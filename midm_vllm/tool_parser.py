@@ -26,6 +26,9 @@ from midm_vllm.vllm_layout import (
     ToolParser,
 )
 
+if hasattr(ToolParser, "engine_based_streaming"):  # From 0.24 vLLM asks for a grammar.
+    import midm_vllm.structural_tag  # noqa: F401  Half a second that no request should wait.
+
 
 class MidmToolParser(ToolParser):
     """Reads Mi:dm's tool calls, streamed and one-shot, through one reader.

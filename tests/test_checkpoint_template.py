@@ -68,6 +68,13 @@ def test_the_packaged_template_stands_in(
     assert reason in choice.reason
 
 
+@pytest.mark.parametrize("own", [{}, {JINJA: PLAIN}], ids=["no template", "plain template"])
+def test_midm_1_keeps_its_own_form(tmp_path: Path, own: dict[str, str]) -> None:
+    files = {CONFIG: "{}", "config.json": '{"model_type": "midm-bitext-S"}', **own}
+    choice = choose_template(write(tmp_path, files))
+    assert (choice.path, choice.known) == (None, True)
+
+
 @pytest.mark.parametrize(
     "files", [{}, {CONFIG: "{"}, {"weights.gguf": ""}], ids=["empty", "broken", "other"]
 )

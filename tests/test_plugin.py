@@ -43,6 +43,20 @@ def test_registering_imports_no_parser_no_model_no_torch_and_nothing_of_vllm() -
     assert not ours & set(loaded)
 
 
+def test_an_api_server_of_another_model_pays_for_no_parser_and_no_grammar() -> None:
+    loaded = run(
+        "import sys, vllm.entrypoints.openai.api_server; before = set(sys.modules)\n"
+        "from midm_vllm.plugin import register; register()\n"
+        "print(*sorted(set(sys.modules) - before))"
+    ).splitlines()[-1].split()
+    ours = {name for name in loaded if name.startswith("midm_vllm")}
+    assert "midm_vllm.models.configuration" in ours
+    assert not ours & {f"midm_vllm.{name}" for name in ("markup", "tool_parser", "structural_tag")}
+    # The configurations' base classes.
+    foreign = {name.rpartition(".")[2] for name in set(loaded) - ours}
+    assert foreign <= {"configuration_gpt2", "configuration_llama"}
+
+
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_parser_is_registered_whether_vllm_was_imported(order: str) -> None:
     steps = ["from midm_vllm.plugin import register; register()", "import vllm.tool_parsers"]

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from midm_vllm.chat_template import PACKAGED_TEMPLATE
 from midm_vllm.import_hooks import when_imported
 from midm_vllm.vllm_layout import CHAT_TEMPLATE_REGISTRY, LLAMA, MODEL_REGISTRY
-
-CHAT_TEMPLATE = PACKAGED_TEMPLATE.with_name("midm1.jinja")
 
 
 def register_models() -> None:
@@ -49,6 +46,8 @@ def _register_networks(module: ModuleType) -> None:
 
 
 def _register_chat_template(module: ModuleType) -> None:
+    from midm_vllm.chat_template import MIDM1_MODEL_TYPE, MIDM1_TEMPLATE, PACKAGED_TEMPLATE
+
     register = module.register_chat_template_fallback_path
-    register("midm-bitext-S", CHAT_TEMPLATE)
+    register(MIDM1_MODEL_TYPE, MIDM1_TEMPLATE)
     register("midm", PACKAGED_TEMPLATE)
