@@ -53,8 +53,8 @@ _STRING = r'[^"\\]*(?:\\.[^"\\]*)*(?:"|(\\?)\Z)'
 # Everything in a value that changes no state: also whole strings.
 _INERT = rf'[^"{{}}\[\]<\\]*(?:"{_STRING}[^"{{}}\[\]<\\]*)*'
 _string = re.compile(_STRING, re.DOTALL)
-_inert_run = re.compile(_INERT, re.DOTALL)
-_string_and_inert_run = re.compile(_STRING + _INERT, re.DOTALL)
+_match_inert_run = re.compile(_INERT, re.DOTALL).match
+_match_string_and_inert_run = re.compile(_STRING + _INERT, re.DOTALL).match
 
 _escape = re.compile(
     r"\\(?:u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|(.))",
@@ -529,9 +529,11 @@ class MarkupReader:
         elif self._in_string and '"' not in text and "\\" not in text:
             # Most deltas are the inside of a string and nothing else.
             position = end
+        brackets = self._brackets
         while position < end:
-            run = _string_and_inert_run if self._in_string else _inert_run
-            match = run.match(text, position)
+            match = (_match_string_and_inert_run if self._in_string else _match_inert_run)(
+                text, position
+            )
             assert match is not None
             if match.lastindex:
                 self._in_string = True
@@ -539,13 +541,15 @@ class MarkupReader:
                 break
             self._in_string = False
             position = match.end()
-            character = text[position : position + 1]
+            if position == end:
+                break
+            character = text[position]
             position += 1
             if character in _CLOSERS:
-                self._brackets.append(_CLOSERS[character])
+                brackets.append(_CLOSERS[character])
             elif character == "}" or character == "]":
-                self._brackets.pop()
-                if not self._brackets:
+                brackets.pop()
+                if not brackets:
                     end = position
             elif character == "<":
                 tag = position - 1
@@ -558,7 +562,7 @@ class MarkupReader:
         self._position = end
         if self._is_argument:
             self._argument(text[start:end])
-        if not self._brackets:
+        if not brackets:
             self._end_value(end)
         elif end < len(text):
             self._at_tag(self._close_early)

@@ -17,9 +17,7 @@ from midm_vllm.markup import MarkupReader
 from midm_vllm.plugin import STRUCTURAL_TAG_MODEL
 from midm_vllm.vllm_layout import (
     ChatCompletionRequest,
-    DeltaFunctionCall,
     DeltaMessage,
-    DeltaToolCall,
     ExtractedToolCallInformation,
     FunctionCall,
     ToolCall,
@@ -49,6 +47,7 @@ class MidmToolParser(ToolParser):
         # and named calls itself, from the text so far, which it has to keep then.
         self.engine_based_streaming = not getattr(self, "supports_required_and_named", True)
         self._reader = MarkupReader()
+        self._reads_calls = False
         self._final_events: list[Event] = []
 
     def adjust_request(self, request: Any) -> Any:
@@ -133,9 +132,11 @@ class MidmToolParser(ToolParser):
         request: ChatCompletionRequest,
     ) -> DeltaMessage | None:
         """Read the next delta; ``None`` where nothing of it can be sent yet."""
-        if not wants_calls(request):
-            return DeltaMessage(content=delta_text) if delta_text else None
-        self.engine_based_streaming = True  # So that the end of the stream is told.
+        if not self._reads_calls:
+            if not wants_calls(request):
+                return DeltaMessage(content=delta_text) if delta_text else None
+            self._reads_calls = True
+            self.engine_based_streaming = True  # So that the end of the stream is told.
         return delta_message(self._reader.feed(delta_text))
 
     def get_remaining_unstreamed_args(self) -> str:
@@ -170,27 +171,24 @@ def _strict_by_default(tool: Any) -> Any:
 def delta_message(events: list[Event]) -> DeltaMessage | None:
     """The events of one delta as vLLM's message, with one entry for each call."""
     content = ""
-    calls: list[DeltaToolCall] = []
+    # Plain data, which pydantic turns into one message faster than it builds three objects.
+    calls: list[Any] = []
     for event in events:
         if isinstance(event, ArgumentText):
-            if calls and calls[-1].index == event.index:
-                function = calls[-1].function
-                assert function is not None
-                function.arguments = (function.arguments or "") + event.text
+            if calls and calls[-1]["index"] == event.index:
+                function = calls[-1]["function"]
+                function["arguments"] = function.get("arguments", "") + event.text
             else:
-                function = DeltaFunctionCall(arguments=event.text)
-                calls.append(DeltaToolCall(index=event.index, function=function))
+                calls.append({"index": event.index, "function": {"arguments": event.text}})
         elif isinstance(event, ContentText):
             content += event.text
         elif isinstance(event, CallStarted):
-            calls.append(
-                DeltaToolCall(
-                    index=event.index,
-                    id=f"chatcmpl-tool-{uuid4().hex}",
-                    type="function",
-                    function=DeltaFunctionCall(name=event.name),
-                )
-            )
+            calls.append({
+                "index": event.index,
+                "id": f"chatcmpl-tool-{uuid4().hex}",
+                "type": "function",
+                "function": {"name": event.name},
+            })
     # Fields that are not set are not sent.
     if calls:
         return DeltaMessage(content=content, tool_calls=calls) if content else DeltaMessage(

@@ -18,9 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vllm.entrypoints.generate.base.protocol import (
-        DeltaFunctionCall,
         DeltaMessage,
-        DeltaToolCall,
         ExtractedToolCallInformation,
         FunctionCall,
         ToolCall,
@@ -33,9 +31,7 @@ __all__ = [
     "ARGUMENT_PARSER_MODULES",
     "CHAT_TEMPLATE_REGISTRY",
     "ChatCompletionRequest",
-    "DeltaFunctionCall",
     "DeltaMessage",
-    "DeltaToolCall",
     "ExtractedToolCallInformation",
     "FunctionCall",
     "SERVING_CHAT_MODULES",
@@ -88,9 +84,7 @@ PLACES: dict[str, tuple[str, ...]] = {
         "vllm.entrypoints.openai.chat_completion.protocol",  # from 0.15
         "vllm.entrypoints.openai.protocol",
     ),
-    "DeltaFunctionCall": _PROTOCOL,
     "DeltaMessage": _PROTOCOL,
-    "DeltaToolCall": _PROTOCOL,
     "ExtractedToolCallInformation": _PROTOCOL,
     "FunctionCall": _PROTOCOL,
     "StructuredOutputsParams": ("vllm.sampling_params",),  # from 0.11

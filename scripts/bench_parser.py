@@ -34,12 +34,7 @@ from vllm.tool_parsers.granite_20b_fc_tool_parser import Granite20bFCToolParser
 from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 
 from midm_vllm.tool_parser import MidmToolParser
-from midm_vllm.vllm_layout import (
-    ChatCompletionRequest,
-    DeltaFunctionCall,
-    DeltaMessage,
-    DeltaToolCall,
-)
+from midm_vllm.vllm_layout import ChatCompletionRequest, DeltaMessage
 
 PLOT = Path(__file__).resolve().parent.parent / "docs" / "parser-cost.svg"
 KILOBYTES = (0.3, 3, 12, 48, 192)
@@ -58,13 +53,13 @@ class Floor(ToolParser):
     def extract_tool_calls_streaming(
         self, previous_text: str, current_text: str, delta_text: str, *rest: Any
     ) -> DeltaMessage:
-        function = DeltaFunctionCall(arguments=delta_text)
+        function = {"arguments": delta_text}
+        call: Any = {"index": 0, "function": function}
         if not self._started:
             self._started = True
-            function.name = "save"
-            call = DeltaToolCall(index=0, id=uuid4().hex, type="function", function=function)
-            return DeltaMessage(tool_calls=[call])
-        return DeltaMessage(tool_calls=[DeltaToolCall(index=0, function=function)])
+            call |= {"id": uuid4().hex, "type": "function"}
+            function["name"] = "save"
+        return DeltaMessage(tool_calls=[call])
 
     def get_remaining_unstreamed_args(self) -> str:
         return ""
