@@ -72,7 +72,9 @@ def parse(text: str) -> ParsedOutput:
     >>> output.calls[0].name, output.calls[0].value
     ('add', {'a': 1})
     """
-    *_, output = parse_stream([text])
+    reader = MarkupReader()
+    output = ParsedOutput()
+    _add(output, reader.feed(text) + reader.finish())
     return output
 
 

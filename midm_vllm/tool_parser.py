@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from midm_vllm.events import ArgumentText, CallStarted, ContentText, Event
 from midm_vllm.markup import MarkupReader
+from midm_vllm.offline import parse
 from midm_vllm.plugin import STRUCTURAL_TAG_MODEL
 from midm_vllm.vllm_layout import (
     ChatCompletionRequest,
@@ -100,25 +101,14 @@ class MidmToolParser(ToolParser):
             return ExtractedToolCallInformation(
                 tools_called=False, tool_calls=[], content=model_output
             )
-        reader = MarkupReader()
-        content: list[str] = []
-        names: list[str] = []
-        arguments: list[list[str]] = []
-        for event in reader.feed(model_output) + reader.finish():
-            if isinstance(event, ContentText):
-                content.append(event.text)
-            elif isinstance(event, CallStarted):
-                names.append(event.name)
-                arguments.append([])
-            elif isinstance(event, ArgumentText):
-                arguments[event.index].append(event.text)
+        output = parse(model_output)
         return ExtractedToolCallInformation(
-            tools_called=bool(names),
+            tools_called=bool(output.calls),
             tool_calls=[
-                ToolCall(function=FunctionCall(name=name, arguments="".join(texts)))
-                for name, texts in zip(names, arguments)
+                ToolCall(function=FunctionCall(name=call.name, arguments=call.arguments))
+                for call in output.calls
             ],
-            content="".join(content) or None,
+            content=output.content or None,
         )
 
     def extract_tool_calls_streaming(

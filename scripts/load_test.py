@@ -73,7 +73,8 @@ class Load:
         self._report = report
         self._random = random.Random(seed)
         self._killed = False
-        limits = httpx2.Limits(max_connections=streams)
+        # A server closes a connection that nobody uses for 5 seconds, so a client has to do it first.
+        limits = httpx2.Limits(max_connections=streams, keepalive_expiry=2)
         self._http = httpx2.AsyncClient(limits=limits, timeout=300)
         self._client = openai.AsyncOpenAI(
             base_url=f"{server.url}/v1", api_key="none", max_retries=0, http_client=self._http
@@ -98,7 +99,8 @@ class Load:
                 right = await getattr(self, "_" + kind.replace(" ", "_"))(conversation)
             except (openai.APIError, httpx2.HTTPError) as error:
                 if not self._killed:
-                    self._report.wrong.append(f"{kind}, {conversation.name}: {error!r}")
+                    cause = f"{error!r} ({error.__cause__!r})"
+                    self._report.wrong.append(f"{kind}, {conversation.name}: {cause}")
                     return
                 self._report.refused[type(error).__name__] += 1
             else:
