@@ -73,7 +73,7 @@ class Load:
         self._report = report
         self._random = random.Random(seed)
         self._killed = False
-        # A server closes a connection that nobody uses for 5 seconds, so a client has to do it first.
+        # A server closes a connection that is idle for 5 seconds; a client has to do it first.
         limits = httpx2.Limits(max_connections=streams, keepalive_expiry=2)
         self._http = httpx2.AsyncClient(limits=limits, timeout=300)
         self._client = openai.AsyncOpenAI(
