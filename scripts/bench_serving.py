@@ -2,8 +2,9 @@
 
 Two servers of the small checkpoint, one with `midm-parser` and one with vLLM's `hermes`, answer
 the same requests in turn, with many streams at once. Plain text is the same request with
-`tool_choice` "none". Client, API server and engine share the machine's cores, so compare the rows
-of one run and no others.
+`tool_choice` "none". Every answer must be the taught one to the last character: a parser that
+drops text would send less and seem cheap. Client, API server and engine share the machine's cores,
+so compare the rows of one run and no others.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from vllm_server import Server, run_server
 MODEL = "midm-small"
 CONVERSATION = BY_NAME["long_call_with_escapes"]
 PARSERS = ("midm-parser", "hermes")
+# An engine's threads spin for a while after its last token, on the cores of the other server.
+PAUSE_SECONDS = 2.0
 # Server, tool choice; the first row is what the others are compared with.
 ROWS = {
     "plain text": ("midm-parser", "none"),
@@ -41,63 +44,92 @@ ROWS = {
 
 
 @dataclass
-class Totals:
-    """Summed up over the rounds of one row; the first call deltas' times are in seconds."""
+class Row:
+    """One row's rounds: tokens per second, microseconds of API-server CPU per token.
 
-    tokens: int = 0
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    And the milliseconds to the first delta of a call, for each stream.
+    """
+
+    rates: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     first_calls: list[float] = field(default_factory=list)
 
 
-async def stream(client: httpx.AsyncClient, tool_choice: str, totals: Totals) -> None:
-    """One streamed answer, read as lightly as a client can."""
+async def stream(client: httpx.AsyncClient, tool_choice: str, row: Row) -> list[str]:
+    """The lines of one streamed answer, read as lightly as a client can."""
     body: dict[str, Any] = {
         "model": MODEL, "messages": list(CONVERSATION.messages), "tools": list(CONVERSATION.tools),
         "tool_choice": tool_choice, "temperature": 0, "max_completion_tokens": 2000,
         "stream": True, "stream_options": {"include_usage": True},
     }  # fmt: skip
-    start, first = time.perf_counter(), None
+    start, first, lines = time.perf_counter(), None, []
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
         response.raise_for_status()
         async for line in response.aiter_lines():
+            lines.append(line)
             if first is None and '"tool_calls":[' in line:
-                first = time.perf_counter() - start
-                totals.first_calls.append(first)
-            if '"completion_tokens":' in line:
-                usage = json.loads(line.removeprefix("data: "))["usage"]
-    totals.tokens += usage["completion_tokens"]
+                first = (time.perf_counter() - start) * 1000
+                row.first_calls.append(first)
+    return lines
 
 
-async def measure(server: Server, streams: int, tool_choice: str, totals: Totals) -> None:
-    """Run `streams` streams at once and add what they took to the totals."""
+def count(lines: list[str]) -> int:
+    """The completion tokens of one streamed answer; raises ValueError unless it is complete."""
+    text, tokens = "", 0
+    for line in lines:
+        if not line.startswith("data: {"):
+            continue
+        chunk = json.loads(line.removeprefix("data: "))
+        tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
+        for choice in chunk["choices"]:
+            text += choice["delta"].get("content") or ""
+            for call in choice["delta"].get("tool_calls", []):
+                text += call["function"].get("arguments") or ""
+    if text not in (CONVERSATION.text, CONVERSATION.calls[0].arguments):
+        raise ValueError(f"Not the taught answer, so not to be compared: {text}")
+    return tokens
+
+
+async def measure(server: Server, streams: int, tool_choice: str, row: Row) -> None:
+    """Run `streams` streams at once and add what they took to the row."""
+    await asyncio.sleep(PAUSE_SECONDS)
     process = psutil.Process(server.process.pid)
     limits = httpx.Limits(max_connections=streams)
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=600) as client:
         before, start = sum(process.cpu_times()[:2]), time.perf_counter()
-        await asyncio.gather(*(stream(client, tool_choice, totals) for _ in range(streams)))
-        totals.seconds += time.perf_counter() - start
-        totals.cpu_seconds += sum(process.cpu_times()[:2]) - before
+        answers = await asyncio.gather(
+            *(stream(client, tool_choice, row) for _ in range(streams))
+        )
+        seconds = time.perf_counter() - start
+        cpu_seconds = sum(process.cpu_times()[:2]) - before
+    tokens = sum(map(count, answers))
+    row.rates.append(tokens / seconds)
+    row.cpu.append(cpu_seconds / tokens * 1e6)
 
 
-def bench(servers: dict[str, Server], streams: int, rounds: int) -> dict[str, Totals]:
-    """The rows' totals; the rows take turns, and the first turns, to warm up, do not count."""
-    totals = {row: Totals() for row in ROWS}
+def bench(servers: dict[str, Server], streams: int, rounds: int) -> dict[str, Row]:
+    """Measure the rows in turn; their first turns, to warm up, do not count."""
+    rows = {name: Row() for name in ROWS}
     for turn in range(rounds + 1):
-        for row, (parser, tool_choice) in ROWS.items():
-            counted = totals[row] if turn else Totals()
-            asyncio.run(measure(servers[parser], streams, tool_choice, counted))
-    return totals
+        for name, (parser, tool_choice) in ROWS.items():
+            row = rows[name] if turn else Row()
+            asyncio.run(measure(servers[parser], streams, tool_choice, row))
+    return rows
+
+
+def median_and_range(values: list[float]) -> str:
+    return f"{statistics.median(values):.0f} ({min(values):.0f} to {max(values):.0f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--streams", type=int, nargs="+", default=[16, 64])
     options = parser.parse_args()
     console, checkpoint = Console(), build()
     table = Table(title=f"vLLM {vllm.__version__}, {date.today()}, {options.rounds} rounds")
-    for column in ("streams", "answer", "tokens/s", "of plain", "first call", "API-server CPU"):
+    columns = ("tokens/s", "of plain", "first call, ms", "API-server CPU, µs a token")
+    for column in ("streams", "answer", *columns):
         table.add_column(column, justify="right")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         servers = {}
@@ -109,15 +141,14 @@ def main() -> None:
             log = Path(folder) / f"{name}.log"
             servers[name] = stack.enter_context(run_server(arguments, log))
         for streams in options.streams:
-            measured = bench(servers, streams, options.rounds)
-            plain = measured["plain text"].tokens / measured["plain text"].seconds
-            for row, totals in measured.items():
-                rate = totals.tokens / totals.seconds
-                first = statistics.median(totals.first_calls) if totals.first_calls else None
+            rows = bench(servers, streams, options.rounds)
+            plain = statistics.median(rows["plain text"].rates)
+            for name, row in rows.items():
                 table.add_row(
-                    f"{streams}", row, f"{rate:.0f}", f"{rate / plain:.1%}",
-                    f"{first * 1000:.0f} ms" if first else "",
-                    f"{totals.cpu_seconds / totals.tokens * 1e6:.0f} µs a token",
+                    f"{streams}", name, median_and_range(row.rates),
+                    f"{statistics.median(row.rates) / plain:.1%}",
+                    f"{statistics.median(row.first_calls):.0f}" if row.first_calls else "",
+                    median_and_range(row.cpu),
                 )  # fmt: skip
             table.add_section()
     console.print(table)

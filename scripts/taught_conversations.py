@@ -121,14 +121,19 @@ _LONG = Call(
     "write_file",
     r"""{"path": "C:\\보고서\\report.py", "content": "#!/usr/bin/env python3\n"""
     r"""\"\"\"Quarterly report, 분기 보고서.\"\"\"\n\nimport csv\nimport sys\n\n"""
-    r"""TITLE = '\uc548\ub155, \"Mi:dm\" \ud83d\ude00'\nTAGS = ['<tool_call>', '</tool_call>']\n"""
+    r"""TITLE = '\uc548\ub155, \"Mi:dm\" \ud83d\ude00'\n"""
     r"""PATTERN = r'^\\d{4}-\\d{2}$'\n\n\ndef total(rows):\n\treturn sum(float(r['amount']) """
     r"""for r in rows)\n\n\ndef main(path):\n\twith open(path, encoding='utf-8') as file:\n"""
     r"""\t\trows = list(csv.DictReader(file))\n\tprint(TITLE)\n\tprint(f\"합계: {total(rows):,.0f}"""
     r"""원\")\n\tfor row in rows:\n\t\tprint(row['date'], row['amount'], sep='\\t')\n\n\n"""
     r"""# 강물은 바다로 흐르고, 구름은 산을 넘는다.\n# 봄에는 꽃이 피고 겨울에는 눈이 내린다.\n"""
+    r"""# 새벽에는 안개가 들을 덮고, 저녁에는 노을이 강을 물들인다.\n"""
     r"""# Rivers run to the sea, and clouds cross the mountains.\n"""
     r"""if __name__ == '__main__':\n\tmain(sys.argv[1])\n"}""",
+)
+
+_TAGS = Call(
+    "write_file", '{"path": "tags.txt", "content": "<tool_call> opens, </tool_call> closes."}'
 )
 
 
@@ -247,6 +252,13 @@ CONVERSATIONS: tuple[Conversation, ...] = (
         "분기 보고서를 만드는 스크립트를 저장해 줘.",
         _block(_LONG),
         _LONG,
+        tools=[WRITE_FILE],
+    ),
+    _calls(
+        "tags_in_an_argument",
+        "Save a note about the two tags.",
+        _block(_TAGS),
+        _TAGS,
         tools=[WRITE_FILE],
     ),
     _calls(
