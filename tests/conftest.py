@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,16 @@ def checkpoint() -> Path:
 def untrained_checkpoint() -> Path:
     """The small checkpoint with random weights: it says anything, and never ends its turn."""
     return build_checkpoint.build(trained=False)
+
+
+@pytest.fixture(scope="session")
+def renamed_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same re-exported under Mi:dm's own name, which vLLM does not know without the plugin."""
+    renamed = shutil.copytree(checkpoint, tmp_path_factory.mktemp("renamed") / "checkpoint")
+    config = json.loads((renamed / "config.json").read_text())
+    config |= {"architectures": ["MidmForCausalLM"], "model_type": "midm"}
+    (renamed / "config.json").write_text(json.dumps(config))
+    return renamed
 
 
 @pytest.fixture(scope="session")
