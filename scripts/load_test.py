@@ -73,8 +73,9 @@ class Load:
         self._report = report
         self._random = random.Random(seed)
         self._killed = False
-        # A server closes a connection that is idle for 5 seconds; a client has to do it first.
-        limits = httpx2.Limits(max_connections=streams, keepalive_expiry=2)
+        # A connection for each request: one that waits for the next is closed by the server after
+        # 5 seconds, now and then just when a busy client uses it again.
+        limits = httpx2.Limits(max_connections=streams, max_keepalive_connections=0)
         self._http = httpx2.AsyncClient(limits=limits, timeout=300)
         self._client = openai.AsyncOpenAI(
             base_url=f"{server.url}/v1", api_key="none", max_retries=0, http_client=self._http

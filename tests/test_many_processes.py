@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +18,7 @@ CONVERSATIONS = [
     for name in ("single_call", "parallel_calls_english", "prose_then_call", "area_answer")
 ]
 ATTEMPTS = 20
+RAY_ON_CPU = Path(__file__).parent / "ray_on_cpu"
 # In vLLM's log, for each process that writes one: the plugin it loads, a request it takes.
 PLUGIN = re.compile(r"\(([\w-]+) pid=\d+\) .* - midm -> midm_vllm\.plugin:register")
 REQUEST = re.compile(r"\(([\w-]+) pid=\d+\) .*Received request")
@@ -67,3 +70,19 @@ def test_two_ranks_of_one_engine(renamed_checkpoint: Path, tmp_path: Path) -> No
         assert_answers_are_right(server)
     # The API server loads it before it can log, and answers with its parser.
     assert processes(PLUGIN, server) == {"EngineCore": 1, "VllmWorker-0": 1, "VllmWorker-1": 1}
+
+
+def test_ray_as_the_executor(renamed_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = serve_arguments(renamed_checkpoint, "--distributed-executor-backend", "ray")
+    path = [str(RAY_ON_CPU), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # A short name, because it becomes part of the names of Ray's sockets.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        environment = {
+            "VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_HOST_IP": "127.0.0.1",
+            "PYTHONPATH": os.pathsep.join(path), "RAY_TMPDIR": folder,
+            "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        with run_server(arguments, tmp_path / "vllm.log", environment) as server:
+            assert_answers_are_right(server)
+    # In the log, Ray's worker has two names: Ray's and, behind it, vLLM's.
+    assert processes(PLUGIN, server) == {"EngineCore": 1, "RayWorkerProc": 1}
