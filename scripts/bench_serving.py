@@ -45,9 +45,10 @@ ROWS = {
 
 @dataclass
 class Row:
-    """One row's rounds: tokens per second, microseconds of API-server CPU per token.
+    """What one row's rounds took.
 
-    And the milliseconds to the first delta of a call, for each stream.
+    Tokens per second and microseconds of API-server CPU per token, of each round; milliseconds to
+    the first delta of the call, of each stream.
     """
 
     rates: list[float] = field(default_factory=list)
