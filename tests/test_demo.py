@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -47,7 +48,11 @@ def test_the_demo_streams_a_call_runs_it_and_streams_the_answer(checkpoint: Path
 def test_the_demo_stops_its_server_when_it_is_interrupted(
     checkpoint: Path, ending: signal.Signals, status: int
 ) -> None:
-    with subprocess.Popen(AGENT_DEMO, stdout=subprocess.PIPE, text=True) as demo:
+    # A shell that starts the tests in the background has them, and the demo, ignore Ctrl-C.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        AGENT_DEMO, stdout=subprocess.PIPE, text=True, preexec_fn=heed
+    ) as demo:
         assert demo.stdout
         output = ""
         while "runs as process" not in output:
