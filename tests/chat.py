@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from conftest import MODEL
+from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from packaging.version import Version
 from taught_conversations import Conversation
@@ -60,6 +61,13 @@ def answers(completion: ChatCompletion) -> list[Answer]:
             answer.ids.append(call.id)
         result.append(answer)
     return result
+
+
+def both(client: OpenAI, arguments: dict[str, Any]) -> tuple[Answer, Answer]:
+    """The one choice of the same request answered at once, and streamed."""
+    [once] = answers(client.chat.completions.create(**arguments))
+    [streamed] = streamed_answers(client.chat.completions.create(**arguments, stream=True))
+    return once, streamed
 
 
 def streamed_answers(chunks: Iterable[ChatCompletionChunk], choices: int = 1) -> list[Answer]:

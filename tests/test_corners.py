@@ -8,18 +8,12 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from chat import answers, request, streamed_answers
+from chat import answers, both, request, streamed_answers
 from conftest import MODEL
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from taught_conversations import BY_NAME
 from tokenizers import Tokenizer
 from vllm_server import Server
-
-
-def both(client: openai.OpenAI, arguments: dict[str, Any]) -> tuple[Any, Any]:
-    [once] = answers(client.chat.completions.create(**arguments))
-    [streamed] = streamed_answers(client.chat.completions.create(**arguments, stream=True))
-    return once, streamed
 
 
 @pytest.mark.parametrize(

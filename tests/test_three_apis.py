@@ -7,14 +7,13 @@ taught says that all three render the same prompt.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anthropic
 import openai
 import pytest
-from chat import answers, expected, request, streamed_answers
+from chat import both, expected, request
 from conftest import MODEL, openai_client, serve_arguments
 from taught_conversations import BY_NAME, CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
@@ -252,18 +251,20 @@ def test_messages_call_when_they_must(
 # Chat Completions.
 
 
+def complete(client: openai.OpenAI, stream: bool, arguments: dict[str, Any]) -> Any:
+    """The completion; streamed, it is what the client makes of the chunks."""
+    if not stream:
+        return client.chat.completions.create(**arguments)
+    with client.chat.completions.stream(**arguments) as events:
+        return events.get_final_completion()
+
+
 @every_loop
 @streamed_and_not
 def test_chat_runs_the_loop(
     client: openai.OpenAI, asked: Conversation, answered: Conversation, stream: bool
 ) -> None:
-    def ask(**arguments: Any) -> Any:
-        if not stream:
-            return client.chat.completions.create(**arguments)
-        with client.chat.completions.stream(**arguments) as events:
-            return events.get_final_completion()
-
-    turn = ask(**request(asked)).choices[0].message
+    turn = complete(client, stream, request(asked)).choices[0].message
     calls = turn.tool_calls or []
     given = [
         {"role": "tool", "tool_call_id": call.id, "content": result}
@@ -273,7 +274,7 @@ def test_chat_runs_the_loop(
     for call in sent["tool_calls"]:
         call["function"].pop("parsed_arguments", None)
     history = [*asked.messages, sent, *given]
-    final = ask(**request(asked, messages=history)).choices[0]
+    final = complete(client, stream, request(asked, messages=history)).choices[0]
     assert (final.message.content, final.finish_reason) == (answered.text, "stop")
 
 
@@ -321,11 +322,7 @@ def test_without_grammars_vllm_forces_calls_its_own_way(
         BY_NAME["single_call"], tool_choice=choice, parallel_tool_calls=False,
         max_completion_tokens=400,
     )
-    if stream:
-        with unenforced.chat.completions.stream(**arguments) as events:
-            completion: Any = events.get_final_completion()
-    else:
-        completion = unenforced.chat.completions.create(**arguments)
+    completion = complete(unenforced, stream, arguments)
     call = (completion.choices[0].message.tool_calls or [])[0]
     assert call.function.name == "get_weather"
     assert json.loads(call.function.arguments).keys() == {"city", "unit"}
@@ -335,8 +332,5 @@ def test_without_grammars_vllm_forces_calls_its_own_way(
 def test_without_grammars_auto_is_read_to_the_end_of_the_stream(
     unenforced: openai.OpenAI, conversation: Conversation
 ) -> None:
-    create: Callable[..., Any] = unenforced.chat.completions.create
-    assert answers(create(**request(conversation))) == [expected(conversation)]
-    assert streamed_answers(create(**request(conversation), stream=True)) == [
-        expected(conversation)
-    ]
+    right = expected(conversation)
+    assert both(unenforced, request(conversation)) == (right, right)
