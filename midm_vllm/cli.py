@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from midm_vllm.doctor import Finding, Level, examine
-from midm_vllm.events import Event
-from midm_vllm.markup import MarkupReader
+from midm_vllm.markup.events import Event
+from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.offline import parse as parse_output
 
 app = typer.Typer(
@@ -65,7 +65,7 @@ def template(
     """Print the packaged chat template's path, or the prompt it makes of a conversation."""
     from jinja2 import TemplateError
 
-    from midm_vllm.chat_template import PACKAGED_TEMPLATE, render_prompt
+    from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, render_prompt
 
     if conversation is None:
         typer.echo(PACKAGED_TEMPLATE)

@@ -21,15 +21,15 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from midm_vllm.chat_template import PACKAGED_TEMPLATE, choose_template
-from midm_vllm.plugin import TOOL_PARSER_NAME
-from midm_vllm.serving_defaults import ENVIRONMENT_SWITCH
-from midm_vllm.vllm_layout import FIRST_RELEASE, LAST_RELEASE
+from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, choose_template
+from midm_vllm.compat.vllm_layout import FIRST_RELEASE, LAST_RELEASE
+from midm_vllm.names import TOOL_PARSER_NAME
+from midm_vllm.serving.defaults import ENVIRONMENT_SWITCH
 
 _LOAD_AS_A_SERVER_DOES = f"""
 from vllm.plugins import load_general_plugins
 load_general_plugins()
-from midm_vllm.vllm_layout import ToolParserManager
+from midm_vllm.compat.vllm_layout import ToolParserManager
 ToolParserManager.get_tool_parser({TOOL_PARSER_NAME!r})
 """
 

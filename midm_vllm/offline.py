@@ -14,8 +14,8 @@ from typing import Any
 import partial_json_parser
 from pydantic import BaseModel, computed_field
 
-from midm_vllm.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
-from midm_vllm.markup import MarkupReader
+from midm_vllm.markup.output import Output, read_output
+from midm_vllm.markup.reader import MarkupReader
 
 
 class ParsedCall(BaseModel):
@@ -72,10 +72,7 @@ def parse(text: str) -> ParsedOutput:
     >>> output.calls[0].name, output.calls[0].value
     ('add', {'a': 1})
     """
-    reader = MarkupReader()
-    output = ParsedOutput()
-    _add(output, reader.feed(text) + reader.finish())
-    return output
+    return _parsed(read_output(text))
 
 
 def parse_stream(deltas: Iterable[str]) -> Iterator[ParsedOutput]:
@@ -91,21 +88,19 @@ def parse_stream(deltas: Iterable[str]) -> Iterator[ParsedOutput]:
     {'to': 'Kim'} True
     """
     reader = MarkupReader()
-    output = ParsedOutput()
+    output = Output()
     for delta in deltas:
-        _add(output, reader.feed(delta))
-        yield output.model_copy(deep=True)
-    _add(output, reader.finish())
-    yield output
+        output.add(reader.feed(delta))
+        yield _parsed(output)
+    output.add(reader.finish())
+    yield _parsed(output)
 
 
-def _add(output: ParsedOutput, events: list[Event]) -> None:
-    for event in events:
-        if isinstance(event, ContentText):
-            output.content += event.text
-        elif isinstance(event, CallStarted):
-            output.calls.append(ParsedCall(name=event.name))
-        elif isinstance(event, ArgumentText):
-            output.calls[event.index].arguments += event.text
-        elif isinstance(event, CallEnded):
-            output.calls[event.index].complete = True
+def _parsed(output: Output) -> ParsedOutput:
+    return ParsedOutput(
+        content=output.content,
+        calls=[
+            ParsedCall(name=call.name, arguments=call.arguments, complete=call.complete)
+            for call in output.calls
+        ],
+    )

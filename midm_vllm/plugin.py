@@ -11,18 +11,16 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from midm_vllm.import_hooks import when_imported
-from midm_vllm.models.registration import register_models
-from midm_vllm.vllm_layout import (
+from midm_vllm.compat.import_hooks import when_imported
+from midm_vllm.compat.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
     SERVING_CHAT_MODULES,
     STRUCTURAL_TAG_REGISTRY,
     TOOL_PARSER_PACKAGES,
 )
-
-TOOL_PARSER_NAME = "midm-parser"
-STRUCTURAL_TAG_MODEL = "midm"
+from midm_vllm.models.registration import register_models
+from midm_vllm.names import STRUCTURAL_TAG_MODEL, TOOL_PARSER_NAME
 
 _registered = False
 
@@ -46,9 +44,9 @@ def register() -> None:
 
 def _register_tool_parser(module: ModuleType) -> None:
     if hasattr(module.ToolParser, "engine_based_streaming"):  # from 0.24
-        place = "midm_vllm.tool_parser", "MidmToolParser"
+        place = "midm_vllm.serving.tool_parser", "MidmToolParser"
     else:
-        place = "midm_vllm.older_tool_parser", "OlderMidmToolParser"
+        place = "midm_vllm.serving.older_tool_parser", "OlderMidmToolParser"
     manager = module.ToolParserManager
     if hasattr(manager, "register_lazy_module"):  # from 0.11.2
         manager.register_lazy_module(TOOL_PARSER_NAME, *place)
@@ -60,7 +58,7 @@ def _register_tool_parser(module: ModuleType) -> None:
 
 def _prepare_serving_chat(module: ModuleType) -> None:
     if hasattr(module.OpenAIServingChat, "_should_check_for_unstreamed_tool_arg_tokens"):
-        from midm_vllm.older_tool_parser import keep_last_delta  # to 0.22
+        from midm_vllm.serving.older_tool_parser import keep_last_delta  # to 0.22
 
         keep_last_delta(module.OpenAIServingChat)
 
@@ -72,7 +70,7 @@ def _register_structural_tag(module: ModuleType) -> None:
 
 def _structural_tag(*arguments: Any, **named: Any) -> Any:
     # Imported by the parser: registering it must not cost the servers of other models anything.
-    from midm_vllm.structural_tag import midm_structural_tag
+    from midm_vllm.constrained.structural_tag import midm_structural_tag
 
     return midm_structural_tag(*arguments, **named)
 
@@ -80,12 +78,12 @@ def _structural_tag(*arguments: Any, **named: Any) -> Any:
 def _install_serving_defaults(module: ModuleType) -> None:
     parser = vars(module).get("FlexibleArgumentParser")
     if parser is not None and parser.__module__ == module.__name__:
-        from midm_vllm.serving_defaults import install
+        from midm_vllm.serving.defaults import install
 
         install(parser)
 
 
 def _register_template_fallback(module: ModuleType) -> None:
-    from midm_vllm.chat_template import register_template_fallback
+    from midm_vllm.chat.template_choice import register_template_fallback
 
     register_template_fallback(module)

@@ -15,7 +15,7 @@ from torch import nn
 from transformers.activations import ACT2FN
 
 from midm_vllm.models.configuration import ROTARY_BASE, MidmBitextConfig
-from midm_vllm.vllm_layout import (
+from midm_vllm.compat.vllm_layout import (
     Attention,
     AutoWeightsLoader,
     ColumnParallelLinear,

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from midm_vllm.import_hooks import when_imported
-from midm_vllm.vllm_layout import CHAT_TEMPLATE_REGISTRY, LLAMA, MODEL_REGISTRY
+from midm_vllm.compat.import_hooks import when_imported
+from midm_vllm.compat.vllm_layout import CHAT_TEMPLATE_REGISTRY, LLAMA, MODEL_REGISTRY
 
 
 def register_models() -> None:
@@ -46,7 +46,7 @@ def _register_networks(module: ModuleType) -> None:
 
 
 def _register_chat_template(module: ModuleType) -> None:
-    from midm_vllm.chat_template import MIDM1_MODEL_TYPE, MIDM1_TEMPLATE, PACKAGED_TEMPLATE
+    from midm_vllm.chat.template_choice import MIDM1_MODEL_TYPE, MIDM1_TEMPLATE, PACKAGED_TEMPLATE
 
     register = module.register_chat_template_fallback_path
     register(MIDM1_MODEL_TYPE, MIDM1_TEMPLATE)

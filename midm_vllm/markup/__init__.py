@@ -1,0 +1,19 @@
+"""Mi:dm's tool-call markup: text in, events out. Pure: no vLLM, no I/O, ever.
+
+``reader`` decides what is a call and what is text, and tells it in the
+``events``; ``output`` adds the events of a whole output up.
+"""
+
+from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
+from midm_vllm.markup.reader import CLOSING_TAG, OPENING_TAG, MarkupReader
+
+__all__ = [
+    "CLOSING_TAG",
+    "OPENING_TAG",
+    "ArgumentText",
+    "CallEnded",
+    "CallStarted",
+    "ContentText",
+    "Event",
+    "MarkupReader",
+]

@@ -1,0 +1,127 @@
+"""What ``--tool-call-parser midm-parser`` implies for the rest of vLLM's arguments.
+
+vLLM has no place where a tool parser states defaults for the server, so this
+completes the parsed arguments, and hooks ``FlexibleArgumentParser.parse_args``
+to do so: every front end (``vllm serve``, ``vllm launch render``, the API server
+module, each with ``--config FILE``) parses with it, in every release; the plugin
+is loaded before it is called, because vLLM loads plugins while it builds the
+parser; and the namespace it returns is what all API server processes, engine
+cores and workers are started with, so one hook in one process is enough.
+Later hooks (the engine's arguments, the API server's state) sit in other places
+in other releases, and do not know what the user said and what is a default.
+
+Arguments that name another parser pass through untouched. The environment
+variable ``MIDM_VLLM_SERVING_DEFAULTS=0`` turns the defaults off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from midm_vllm.compat.vllm_layout import server_logger
+from midm_vllm.names import TOOL_PARSER_NAME
+
+ENVIRONMENT_SWITCH = "MIDM_VLLM_SERVING_DEFAULTS"
+
+
+def install(parser_class: Any) -> None:
+    """Wrap ``parse_args`` of vLLM's class ``FlexibleArgumentParser``."""
+    parse_args = parser_class.parse_args
+
+    @functools.wraps(parse_args)
+    def parse_and_complete(
+        self: argparse.ArgumentParser,
+        args: list[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> argparse.Namespace:
+        _offer_parser(self)
+        parsed: argparse.Namespace = parse_args(self, args, namespace)
+        if (
+            getattr(parsed, "tool_call_parser", None) == TOOL_PARSER_NAME
+            and os.environ.get(ENVIRONMENT_SWITCH) != "0"
+        ):
+            _complete(parsed, self, sys.argv[1:] if args is None else args)
+        return parsed
+
+    parser_class.parse_args = parse_and_complete
+
+
+def _complete(
+    parsed: argparse.Namespace, parser: argparse.ArgumentParser, args: list[str]
+) -> None:
+    from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, choose_template
+
+    logger = server_logger(parsed)
+    if not parsed.enable_auto_tool_choice and not _is_said(
+        "enable_auto_tool_choice", parser, args
+    ):
+        parsed.enable_auto_tool_choice = True
+        logger.info(
+            "Auto tool choice: on, because %s answers no request with tools without it; "
+            "--no-enable-auto-tool-choice or %s=0 leaves it off.",
+            TOOL_PARSER_NAME,
+            ENVIRONMENT_SWITCH,
+        )
+    if parsed.chat_template == "midm":
+        parsed.chat_template = str(PACKAGED_TEMPLATE)
+    elif parsed.chat_template is None:
+        model = getattr(parsed, "model_tag", None) or parsed.model
+        choice = choose_template(
+            parsed.tokenizer or model,
+            parsed.tokenizer_revision or parsed.revision,
+            getattr(parsed, "hf_token", None),
+        )
+        parsed.chat_template = choice.path
+        logger.info(
+            "Chat template: %s, because %s; --chat-template FILE names another, "
+            "--chat-template midm the packaged one, %s=0 leaves the choice to vLLM.",
+            f"the packaged one ({choice.path})" if choice.path else "the checkpoint's own",
+            choice.reason,
+            ENVIRONMENT_SWITCH,
+        )
+
+
+def _is_said(dest: str, parser: argparse.ArgumentParser, args: list[str]) -> bool:
+    """Whether the command line or its config file mentions the argument at all.
+
+    The namespace does not tell a default from a choice, and vLLM drops a
+    ``false`` of the config file before it parses.
+    """
+    options = {
+        option
+        for each in _parsers(parser)
+        for option, action in each._option_string_actions.items()
+        if action.dest == dest
+    }
+    mentioned = [arg for arg in args if arg.startswith("--") and arg != "--"]
+    if "--config" in args:
+        import yaml
+
+        with open(args[args.index("--config") + 1], encoding="utf-8") as file:
+            mentioned += [f"--{key}" for key in yaml.safe_load(file)]
+    # argparse takes any unambiguous beginning of an option for the option.
+    return any(
+        option.startswith(said.replace("_", "-")) for said in mentioned for option in options
+    )
+
+
+def _offer_parser(parser: argparse.ArgumentParser) -> None:
+    # vLLM 0.10.0 lists the choices before it loads the plugins that add to them.
+    for each in _parsers(parser):
+        for action in each._actions:
+            if action.dest == "tool_call_parser" and action.choices is not None:
+                if TOOL_PARSER_NAME not in action.choices:
+                    action.choices = [*action.choices, TOOL_PARSER_NAME]
+
+
+def _parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                yield from _parsers(subparser)

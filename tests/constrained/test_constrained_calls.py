@@ -1,0 +1,120 @@
+"""Calls that cannot be wrong, by a model that knows nothing: random weights, high temperature."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import jsonschema
+import openai
+import pytest
+from chat_completions import answers, streamed_answers
+from constrained_schemas import SCHEMAS
+from prove_constrained_calls import CHOICES, MODEL, Trial, prove, serve_arguments, trials
+from vllm_server import Server, run_server
+
+QUESTION = [{"role": "user", "content": "?"}]
+REASON = r"the tool \W*f\W* cannot be held to its schema: .*multipleOf.* at \$\.a"
+UNSUPPORTED = {"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 3}}}
+
+
+@pytest.fixture(scope="module")
+def untrained(
+    untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("untrained") / "vllm.log"
+    with run_server(serve_arguments(untrained_checkpoint), log) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(untrained: Server) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{untrained.url}/v1", api_key="none", max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def answered(untrained: Server, untrained_checkpoint: Path) -> list[Trial]:
+    """One answer for each schema and way to ask, every other one streamed."""
+    chosen = [
+        trial for number, trial in enumerate(trials(1)) if trial.streamed == (number // 2 % 2 == 0)
+    ]
+    return prove(untrained.url, untrained_checkpoint, chosen)
+
+
+def test_every_answer_that_was_not_cut_off_is_valid_calls(answered: list[Trial]) -> None:
+    assert [trial for trial in answered if trial.verdict == "wrong"] == []
+
+
+def test_answers_of_all_kinds_come_to_an_end(answered: list[Trial]) -> None:
+    valid = Counter(trial.choice for trial in answered if trial.verdict == "valid")
+    assert all(valid[choice] > len(SCHEMAS) / 2 for choice in CHOICES), valid
+
+
+def test_required_calls_may_be_several(client: openai.OpenAI) -> None:
+    tool = {"type": "function", "function": {"name": "f", "parameters": SCHEMAS["enums"]}}
+    completion = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, tools=[tool], tool_choice="required",  # type: ignore
+        temperature=1, max_tokens=300, seed=1,
+    )
+    *whole, last = completion.choices[0].message.tool_calls or []
+    assert len(whole) >= 1 and completion.choices[0].message.content in (None, "")
+    for call in whole:
+        assert call.type == "function"
+        jsonschema.validate(json.loads(call.function.arguments), SCHEMAS["enums"])
+
+
+def test_one_of_128_tools_is_called(client: openai.OpenAI) -> None:
+    tools: list[Any] = [
+        {"type": "function", "function": {"name": f"tool_{number}", "parameters": {
+            "type": "object", "properties": {"own": {"const": number}}, "required": ["own"],
+        }}} for number in range(128)
+    ]
+    for stream in (False, True):
+        arguments: dict[str, Any] = {
+            "model": MODEL, "messages": QUESTION, "tools": tools, "tool_choice": "required",
+            "parallel_tool_calls": False, "temperature": 2, "max_tokens": 100,
+        }
+        if stream:
+            [answer] = streamed_answers(client.chat.completions.create(**arguments, stream=True))
+        else:
+            [answer] = answers(client.chat.completions.create(**arguments))
+        [(name, written)] = answer.calls
+        assert json.loads(written) == {"own": int(name.removeprefix("tool_"))}
+        assert answer.finish_reason == "tool_calls"
+
+
+def test_a_schema_that_cannot_be_enforced_is_a_400_in_all_apis(
+    client: openai.OpenAI, untrained: Server
+) -> None:
+    messages = anthropic.Anthropic(base_url=untrained.url, api_key="none", max_retries=0)
+    function = {"name": "f", "parameters": UNSUPPORTED}
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError, match=REASON):
+            client.chat.completions.create(
+                model=MODEL, messages=QUESTION, stream=stream, tool_choice="required",
+                tools=[{"type": "function", "function": function}],
+            )
+        with pytest.raises(openai.BadRequestError, match=REASON):
+            client.responses.create(
+                model=MODEL, input="?", stream=stream, tool_choice="required",
+                tools=[{"type": "function", **function}],
+            )
+        with pytest.raises(anthropic.BadRequestError, match=REASON):
+            messages.messages.create(
+                model=MODEL, messages=QUESTION, stream=stream, max_tokens=9,
+                tools=[{"name": "f", "input_schema": UNSUPPORTED}], tool_choice={"type": "any"},
+            )
+    assert untrained.is_healthy()
+
+
+def test_a_tool_that_is_not_strict_may_have_any_schema(client: openai.OpenAI) -> None:
+    function = {"name": "f", "parameters": UNSUPPORTED, "strict": False}
+    completion = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, max_tokens=9, tool_choice="required",
+        tools=[{"type": "function", "function": function}],  # type: ignore
+    )
+    assert completion.choices[0].finish_reason == "length"

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import setup_env
+
+
+def test_a_processor_without_avx2_is_refused() -> None:
+    with pytest.raises(setup_env.Refusal, match="no AVX2"):
+        setup_env.check_processor("x86_64", "flags : fpu sse4_2 avx".split())
+
+
+@pytest.mark.parametrize("machine, flags", [("x86_64", "fpu avx avx2"), ("aarch64", "asimd")])
+def test_a_processor_that_vllm_has_kernels_for_is_accepted(machine: str, flags: str) -> None:
+    setup_env.check_processor(machine, flags.split())
+
+
+def test_this_processor_is_accepted() -> None:
+    setup_env.check_processor(*setup_env.processor())
+
+
+def test_a_full_disk_is_refused_with_the_room_it_has() -> None:
+    with pytest.raises(setup_env.Refusal, match=r"/data has 1\.5 GB free .* needs 8: make room"):
+        setup_env.check_disk(1_500_000_000, Path("/data"))
+
+
+def test_a_disk_with_room_is_accepted() -> None:
+    setup_env.check_disk(8_000_000_000, Path("/data"))
+
+
+def stand_in(folder: Path, script: str) -> str:
+    folder.mkdir()
+    python = folder / "python3.11"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    return str(python)
+
+
+def test_a_python_of_another_version_is_passed_over(tmp_path: Path) -> None:
+    wanted = sys.executable
+    nothing_behind = stand_in(tmp_path / "shims", "echo 'command not found' >&2; exit 127")
+    other_version = stand_in(
+        tmp_path / "other", f"exec {wanted} -c 'import sys; sys.version_info = (3, 12)\n'\"$2\""
+    )
+    assert setup_env.find_python([nothing_behind, other_version, wanted]) == wanted
+
+
+def test_without_a_fitting_python_it_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(setup_env.Refusal, match=r"No Python 3\.11 .* python3\.11-venv"):
+        setup_env.find_python([stand_in(tmp_path / "shims", "exit 1")])
+
+
+def test_interpreters_are_looked_for_in_every_folder_of_the_path(tmp_path: Path) -> None:
+    first = stand_in(tmp_path / "first", "")
+    second = stand_in(tmp_path / "second", "")
+    path = os.pathsep.join(str(tmp_path / name) for name in ("first", "empty", "second"))
+    assert setup_env.python_candidates(path) == [sys.executable, first, second]
+
+
+def test_a_failing_pip_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "pip.log"
+    with pytest.raises(setup_env.Refusal, match="(?s)pip failed.*no-such-command"):
+        setup_env.run_pip(Path(sys.executable), log, "no-such-command")
+
+
+def test_an_unfinished_environment_is_not_current(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = tmp_path / "stamp"
+    monkeypatch.setattr(setup_env, "STAMP", mark)
+    assert not setup_env.is_current()
+    mark.write_text("what an older version of the repository was made from")
+    assert not setup_env.is_current()
+    mark.write_text(setup_env.stamp())
+    assert setup_env.is_current()
+
+
+def test_a_refusal_is_one_sentence_and_a_failing_status(tmp_path: Path) -> None:
+    """As a process, in a repository of its own, on a disk that is too small by decree."""
+    scripts = tmp_path / "scripts" / "environment"
+    scripts.mkdir(parents=True)
+    source = Path(setup_env.__file__).read_text()
+    (scripts / "setup_env.py").write_text(source.replace("GIGABYTES = 8.0", "GIGABYTES = 8e9"))
+    (tmp_path / "pyproject.toml").touch()
+    ended = subprocess.run(
+        [sys.executable, scripts / "setup_env.py"], capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"The disk of {tmp_path} has ")
+    assert "make room" in ended.stderr
+    assert not (tmp_path / ".venv").exists()

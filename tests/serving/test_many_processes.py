@@ -1,0 +1,88 @@
+"""vLLM in many processes: the plugin is in each of them, and what they say together is right."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from chat_completions import answers, expected, request, streamed_answers
+from conftest import openai_client, serve_arguments
+from taught_conversations import BY_NAME
+from vllm_server import Server, run_server
+
+CONVERSATIONS = [
+    BY_NAME[name]
+    for name in ("single_call", "parallel_calls_english", "prose_then_call", "area_answer")
+]
+ATTEMPTS = 20
+RAY_ON_CPU = Path(__file__).parents[1] / "support" / "ray_on_cpu"
+# In vLLM's log, for each process that writes one: the plugin it loads, a request it takes.
+PLUGIN = re.compile(r"\(([\w-]+) pid=\d+\) .* - midm -> midm_vllm\.plugin:register")
+REQUEST = re.compile(r"\(([\w-]+) pid=\d+\) .*Received request")
+
+
+def assert_answers_are_right(server: Server) -> None:
+    for conversation in CONVERSATIONS:
+        # A connection of its own each time, so that all API servers get some.
+        with openai_client(server) as client:
+            completion = client.chat.completions.create(**request(conversation))
+            assert answers(completion) == [expected(conversation)]
+        with openai_client(server) as client:
+            chunks = client.chat.completions.create(**request(conversation), stream=True)
+            assert streamed_answers(chunks) == [expected(conversation)]
+
+
+def processes(line: re.Pattern[str], server: Server) -> Counter[str]:
+    return Counter(line.findall(server.log.read_text(errors="replace")))
+
+
+def engines_at_work(server: Server) -> set[str]:
+    with openai_client(server) as client:
+        metrics = client.get(f"{server.url}/metrics", cast_to=str)
+    return set(re.findall(r'generation_tokens_total{engine="(\d)".*} [1-9]', metrics))
+
+
+def test_two_api_servers_and_two_engines(renamed_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = serve_arguments(
+        renamed_checkpoint, "--api-server-count", "2", "--data-parallel-size", "2",
+        "--enable-log-requests",
+    )
+    with run_server(arguments, tmp_path / "vllm.log", {"VLLM_LOGGING_LEVEL": "DEBUG"}) as server:
+        for _ in range(ATTEMPTS):
+            assert_answers_are_right(server)
+            if len(processes(REQUEST, server)) == len(engines_at_work(server)) == 2:
+                break
+        assert set(processes(REQUEST, server)) == {"ApiServer_0", "ApiServer_1"}
+        assert engines_at_work(server) == {"0", "1"}
+    assert processes(PLUGIN, server) == {
+        "ApiServer_0": 1, "ApiServer_1": 1, "EngineCore_DP0": 1, "EngineCore_DP1": 1,
+        "VllmWorker-0": 2,
+    }
+
+
+def test_two_ranks_of_one_engine(renamed_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = serve_arguments(renamed_checkpoint, "--tensor-parallel-size", "2")
+    environment = {"VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    with run_server(arguments, tmp_path / "vllm.log", environment) as server:
+        assert_answers_are_right(server)
+    # The API server loads it before it can log, and answers with its parser.
+    assert processes(PLUGIN, server) == {"EngineCore": 1, "VllmWorker-0": 1, "VllmWorker-1": 1}
+
+
+def test_ray_as_the_executor(renamed_checkpoint: Path, tmp_path: Path) -> None:
+    arguments = serve_arguments(renamed_checkpoint, "--distributed-executor-backend", "ray")
+    path = [str(RAY_ON_CPU), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # A short name, because it becomes part of the names of Ray's sockets.
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        environment = {
+            "VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_HOST_IP": "127.0.0.1",
+            "PYTHONPATH": os.pathsep.join(path), "RAY_TMPDIR": folder,
+            "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0", "RAY_USAGE_STATS_ENABLED": "0",
+        }
+        with run_server(arguments, tmp_path / "vllm.log", environment) as server:
+            assert_answers_are_right(server)
+    # In the log, Ray's worker has two names: Ray's and, behind it, vLLM's.
+    assert processes(PLUGIN, server) == {"EngineCore": 1, "RayWorkerProc": 1}

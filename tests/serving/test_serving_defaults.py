@@ -1,0 +1,268 @@
+"""What ``--tool-call-parser midm-parser`` implies, however vLLM is given its arguments.
+
+The arguments go through vLLM's own command line, plugin loading included, up to
+where it would start a server; then real servers are started with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from chat_completions import answers, expected, request
+from conftest import MODEL, openai_client
+from taught_conversations import CONVERSATIONS
+from vllm_server import Server, run_server
+
+from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE
+
+PACKAGED = str(PACKAGED_TEMPLATE)
+PARSER = ("--tool-call-parser", "midm-parser")
+Parse = Callable[..., argparse.Namespace]
+
+
+@pytest.fixture
+def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
+    """`vllm ARGUMENTS`, up to where the server would start."""
+    from vllm.entrypoints.cli.launch import RenderSubcommand
+    from vllm.entrypoints.cli.main import main
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # The command line sets it.
+    started: list[argparse.Namespace] = []
+    for subcommand in (ServeSubcommand, RenderSubcommand):
+        monkeypatch.setattr(subcommand, "cmd", staticmethod(started.append))
+
+    def parse(*arguments: str) -> argparse.Namespace:
+        monkeypatch.setattr(sys, "argv", ["vllm", *arguments])
+        main()
+        return started.pop()
+
+    return parse
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    """What midm-vllm says through vLLM's log."""
+    lines: list[str] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        lines.append(record.getMessage())
+        return True
+
+    # A handler would not outlive vLLM's setting up of the log.
+    logger = logging.getLogger("vllm.midm_vllm")
+    logger.addFilter(keep)
+    yield lines
+    logger.removeFilter(keep)
+
+
+@pytest.fixture(scope="module")
+def old_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small checkpoint as of before its template knew tools."""
+    folder = tmp_path_factory.mktemp("old") / "checkpoint"
+    shutil.copytree(checkpoint, folder, ignore=shutil.ignore_patterns("*.jinja"))
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    config["chat_template"] = "{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def nameable_checkpoint(old_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of Mi:dm's name without any template."""
+    folder = tmp_path_factory.mktemp("hub") / "Midm-2.0-Mini-Instruct"
+    shutil.copytree(old_checkpoint, folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    del config["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def config_file(folder: Path, text: str) -> str:
+    file = folder / "config.yaml"
+    file.write_text(text)
+    return str(file)
+
+
+def test_the_parser_alone_turns_tool_calls_on(
+    parse: Parse, checkpoint: Path, log: list[str]
+) -> None:
+    arguments = parse("serve", str(checkpoint), *PARSER)
+    assert arguments.enable_auto_tool_choice
+    assert arguments.chat_template is None
+    assert [line.partition(",")[0] for line in log] == [
+        "Auto tool choice: on",
+        "Chat template: the checkpoint's own",
+    ]
+    assert all("MIDM_VLLM_SERVING_DEFAULTS=0" in line for line in log)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("serve", "CHECKPOINT", "--tool-call-parser", "midm-parser"),
+        ("serve", "--tool-call-parser=midm-parser", "CHECKPOINT"),
+        ("serve", "CHECKPOINT", "--tool_call_parser", "midm-parser", "--enforce-eager"),
+        ("serve", "--enforce-eager", "--model", "CHECKPOINT", "--tool-call-parser", "midm-parser"),
+        ("serve", "CHECKPOINT", "--enable-auto-tool-choice", *PARSER),
+        ("serve", "elsewhere", "--tokenizer", "CHECKPOINT", *PARSER),
+        ("launch", "render", "CHECKPOINT", *PARSER),
+    ],
+    ids=" ".join,
+)
+def test_an_old_template_is_replaced_however_the_arguments_are_written(
+    parse: Parse, old_checkpoint: Path, arguments: tuple[str, ...]
+) -> None:
+    parsed = parse(*(str(old_checkpoint) if arg == "CHECKPOINT" else arg for arg in arguments))
+    assert parsed.enable_auto_tool_choice
+    assert parsed.chat_template == PACKAGED
+
+
+def test_a_config_file_counts_as_the_command_line(
+    parse: Parse, old_checkpoint: Path, tmp_path: Path
+) -> None:
+    file = config_file(tmp_path, f"model: {old_checkpoint}\ntool-call-parser: midm-parser\n")
+    for model in ([], [str(old_checkpoint)]):
+        parsed = parse("serve", *model, "--config", file)
+        assert parsed.enable_auto_tool_choice
+        assert parsed.chat_template == PACKAGED
+
+
+@pytest.mark.parametrize(
+    "off", ["--no-enable-auto-tool-choice", "--no_enable_auto_tool_choice", "--no-enable-auto-tool"]
+)
+@pytest.mark.parametrize("parser_first", [True, False])
+def test_auto_tool_choice_that_was_turned_off_stays_off(
+    parse: Parse, checkpoint: Path, off: str, parser_first: bool
+) -> None:
+    order = (*PARSER, off) if parser_first else (off, *PARSER)
+    assert not parse("serve", str(checkpoint), *order).enable_auto_tool_choice
+
+
+@pytest.mark.parametrize("key", ["enable-auto-tool-choice", "enable_auto_tool_choice"])
+def test_auto_tool_choice_that_the_config_file_turned_off_stays_off(
+    parse: Parse, checkpoint: Path, tmp_path: Path, key: str
+) -> None:
+    file = config_file(tmp_path, f"{key}: false\n")
+    assert not parse("serve", str(checkpoint), *PARSER, "--config", file).enable_auto_tool_choice
+
+
+def test_the_command_line_outweighs_the_config_file(
+    parse: Parse, checkpoint: Path, tmp_path: Path
+) -> None:
+    file = config_file(tmp_path, "enable-auto-tool-choice: false\n")
+    arguments = ("serve", str(checkpoint), *PARSER, "--config", file, "--enable-auto-tool-choice")
+    assert parse(*arguments).enable_auto_tool_choice
+
+
+def test_a_template_the_user_names_stays(parse: Parse, old_checkpoint: Path) -> None:
+    template = str(old_checkpoint / "my.jinja")
+    Path(template).write_text("{{ messages }}")
+    arguments = parse("serve", str(old_checkpoint), *PARSER, "--chat-template", template)
+    assert arguments.chat_template == template
+
+
+@pytest.mark.parametrize("parser_first", [True, False])
+def test_midm_names_the_packaged_template(
+    parse: Parse, checkpoint: Path, parser_first: bool
+) -> None:
+    template = ("--chat-template", "midm")
+    order = (*PARSER, *template) if parser_first else (*template, *PARSER)
+    assert parse("serve", str(checkpoint), *order).chat_template == PACKAGED
+
+
+def test_a_checkpoint_out_of_reach_is_left_to_vllm(
+    parse: Parse, tmp_path: Path, log: list[str]
+) -> None:
+    arguments = parse("serve", str(tmp_path / "nowhere"), *PARSER)
+    assert arguments.chat_template is None
+    assert "cannot be read from here" in log[-1]
+
+
+@pytest.mark.parametrize("other", [(), ("--tool-call-parser", "hermes")], ids=["none", "hermes"])
+def test_other_parsers_see_no_difference(
+    parse: Parse, old_checkpoint: Path, other: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+    log: list[str],
+) -> None:
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    arguments = ("serve", str(old_checkpoint), *other, "--enforce-eager")
+    with_plugin = parse(*arguments)
+    with monkeypatch.context() as without_plugin:
+        original = FlexibleArgumentParser.parse_args.__wrapped__
+        without_plugin.setattr(FlexibleArgumentParser, "parse_args", original)
+        assert vars(parse(*arguments)) == vars(with_plugin)
+    assert not log
+
+
+def test_one_environment_variable_turns_all_of_it_off(
+    parse: Parse, old_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    monkeypatch.setenv("MIDM_VLLM_SERVING_DEFAULTS", "0")
+    arguments = parse("serve", str(old_checkpoint), *PARSER)
+    assert not arguments.enable_auto_tool_choice
+    assert arguments.chat_template is None
+    assert not log
+
+
+def test_a_server_from_a_config_file_calls_tools_where_the_checkpoint_ignores_them(
+    old_checkpoint: Path, tmp_path: Path
+) -> None:
+    file = config_file(
+        tmp_path,
+        f"served-model-name: {MODEL}\ntool-call-parser: midm-parser\n"
+        "enforce-eager: true\nmax-model-len: 4096\n",
+    )
+    conversation = next(each for each in CONVERSATIONS if each.calls)
+    with run_server(["serve", str(old_checkpoint), "--config", file], tmp_path / "log") as server:
+        completion = openai_client(server).chat.completions.create(**request(conversation))
+    assert answers(completion) == [expected(conversation)]
+
+
+@pytest.fixture(scope="module")
+def server_without_defaults(
+    nameable_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    arguments = ["launch", "render", str(nameable_checkpoint), "--served-model-name", MODEL]
+    log = tmp_path_factory.mktemp("off") / "log"
+    switch = {"MIDM_VLLM_SERVING_DEFAULTS": "0"}
+    with run_server([*arguments, *PARSER], log, switch) as server:
+        yield server
+
+
+def test_without_the_defaults_vllm_answers_as_ever(server_without_defaults: Server) -> None:
+    conversation = next(each for each in CONVERSATIONS if each.tools)
+    with pytest.raises(openai.BadRequestError, match="enable-auto-tool-choice"):
+        openai_client(server_without_defaults).post(
+            "/chat/completions/render", cast_to=object, body=request(conversation)
+        )
+
+
+def test_a_midm_without_any_template_falls_back_to_the_packaged_one(
+    server_without_defaults: Server, render_server: Server
+) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "안녕하세요"}]}
+    fallback, own = (
+        httpx.post(f"{server.url}/v1/chat/completions/render", json=body, timeout=60).json()
+        for server in (server_without_defaults, render_server)
+    )
+    assert fallback["token_ids"] == own["token_ids"]
+
+
+def test_the_fallback_leaves_other_llamas_alone(parse: Parse, checkpoint: Path) -> None:
+    parse("serve", str(checkpoint))  # vLLM loads its plugins.
+    from vllm.transformers_utils.chat_templates import registry
+
+    find = registry.get_chat_template_fallback_path
+    assert find("llama", "K-intelligence/Midm-2.0-Base-Instruct") == PACKAGED_TEMPLATE
+    assert find("llama", "meta-llama/Llama-3.2-1B") is None
+    assert find("qwen2", "K-intelligence/Midm-2.0-Base-Instruct") is None
