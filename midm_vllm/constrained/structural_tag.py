@@ -25,7 +25,7 @@ from xgrammar.structural_tag import (
 )
 
 from midm_vllm.constrained.arguments_grammar import UnsupportedSchema, arguments_grammar
-from midm_vllm.markup.reader import CLOSING_TAG, OPENING_TAG
+from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 
 if TYPE_CHECKING:
     from xgrammar.openai_tool_call_schema import FunctionDefinition, FunctionToolParam

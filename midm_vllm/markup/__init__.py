@@ -5,7 +5,8 @@
 """
 
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
-from midm_vllm.markup.reader import CLOSING_TAG, OPENING_TAG, MarkupReader
+from midm_vllm.markup.reader import MarkupReader
+from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 
 __all__ = [
     "CLOSING_TAG",

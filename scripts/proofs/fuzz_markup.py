@@ -26,7 +26,7 @@ WORDS = [
     '"arguments": "', "\\ud83d", "\\ude00", '\\"', "\\\\", '"}}', "}\n{", "[{", "}]", "가",
 ]  # fmt: skip
 
-with atheris.instrument_imports(include=["midm_vllm.markup.reader"]):
+with atheris.instrument_imports(include=["midm_vllm.markup"]):
     import midm_vllm.markup.reader  # noqa: F401
 from markup_cases import CASES  # noqa: E402
 from markup_laws import (  # noqa: E402

@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import reference_reader
 from reference_reader import Kind
 
-from midm_vllm import markup
+from midm_vllm.markup import call_object, json_escapes
+from midm_vllm.markup import reader as reader_module
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
 from midm_vllm.markup.reader import MarkupReader
 
@@ -232,13 +234,15 @@ class _CountedPattern:
 
 @contextmanager
 def _counted_patterns() -> Iterator[None]:
-    patterns = {
-        name: value for name, value in vars(markup).items() if isinstance(value, re.Pattern)
-    }
-    for name, pattern in patterns.items():
-        setattr(markup, name, _CountedPattern(pattern))
-    try:
+    """Count what the reader's patterns run over, however its modules refer to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (reader_module, call_object, json_escapes):
+            for name, value in list(vars(module).items()):
+                method = getattr(value, "__name__", "")
+                pattern = value if isinstance(value, re.Pattern) else getattr(
+                    value, "__self__", None
+                )
+                if isinstance(pattern, re.Pattern):
+                    counted = _CountedPattern(pattern)
+                    patch.setattr(module, name, getattr(counted, method) if method else counted)
         yield
-    finally:
-        for name, pattern in patterns.items():
-            setattr(markup, name, pattern)
