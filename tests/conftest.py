@@ -1,4 +1,7 @@
-"""What the tests share: the small checkpoint, and real servers that last for the whole run."""
+"""What the tests share: the small checkpoint, and real servers that last for the whole run.
+
+A test marked `slow` (many processes, other releases, other frameworks, load) runs with `--all`.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,17 @@ import pytest
 from vllm_server import Server, run_server
 
 MODEL = "midm"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
 
 
 @pytest.fixture(scope="session")

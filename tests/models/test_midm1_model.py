@@ -150,8 +150,16 @@ def adapted(plain: PlainMidm, adapter: Path) -> PlainMidm:
     return merged
 
 
+INT8_RANGE = 63
+
+
 def quantized(plain: PlainMidm, checkpoint: Path) -> PlainMidm:
-    """Write an INT8 checkpoint (compressed-tensors); return the network of its weights."""
+    """Write an INT8 checkpoint (compressed-tensors); return the network of its weights.
+
+    The weights take 7 of the 8 bits. A processor without VNNI adds two products of 8 bits in 16,
+    which saturates where both weights are near the end of their range: a fault of such processors'
+    INT8, not of the network, and this test is of the network.
+    """
     plain.config["quantization_config"] = {
         "quant_method": "compressed-tensors",
         "format": "int-quantized",
@@ -171,7 +179,7 @@ def quantized(plain: PlainMidm, checkpoint: Path) -> PlainMidm:
     for name, weight in list(plain.weights.items()):
         if ".c_" not in name:
             continue
-        scale = weight.abs().amax(dim=1, keepdim=True) / 127
+        scale = weight.abs().amax(dim=1, keepdim=True) / INT8_RANGE
         plain.weights[name] = (weight / scale).round().to(torch.int8)
         scales[name + "_scale"] = scale
         rounded.weights[name] = plain.weights[name] * scale
@@ -345,7 +353,7 @@ def test_a_quantized_checkpoint_runs(results: dict[str, Any], in_int8: PlainMidm
         expected = in_int8(torch.tensor([prompt]))[0, -1]
         # Activations are rounded to 8 bits as well.
         likeness = torch.corrcoef(torch.stack((torch.tensor(result["logits"]), expected)))[0, 1]
-        assert likeness > 0.99
+        assert likeness > 0.999
 
 
 def test_an_old_bin_checkpoint_with_buffers_and_a_tied_heads_copy_loads(

@@ -11,6 +11,8 @@ from conftest import MODEL
 from setup_env import CLIENTS
 from vllm_server import Server
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # No telemetry, and no list of prices from the network.
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false"}

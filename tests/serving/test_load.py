@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from load_test import KINDS, load_and_faults
+
+pytestmark = pytest.mark.slow
 
 MEGABYTES = 50
 

@@ -8,10 +8,13 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from chat_completions import answers, expected, request, streamed_answers
 from conftest import openai_client, serve_arguments
 from taught_conversations import BY_NAME
 from vllm_server import Server, run_server
+
+pytestmark = pytest.mark.slow
 
 CONVERSATIONS = [
     BY_NAME[name]

@@ -8,6 +8,8 @@ from __future__ import annotations
 import matrix
 import pytest
 
+pytestmark = pytest.mark.slow
+
 RELEASES = ("0.8.5", "0.11.0", "0.18.1", "0.22.1", "0.24.0", "0.33.0")
 
 

