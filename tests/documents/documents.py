@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -108,17 +109,28 @@ def commands(page: Path) -> list[str]:
     """The command lines a page shows, comments cut off, continued lines joined.
 
     In a `console` block those behind a prompt; every line of a `sh` block and of
-    one without a language.
+    one without a language (text of other kinds says that it is `text`).
     """
     found = []
     for block in blocks(page, "console", "sh", "bash", ""):
-        text = block.text.replace("\\\n", " ")
-        for line in text.splitlines():
+        lines = iter(block.text.replace("\\\n", " ").splitlines())
+        for line in lines:
             if block.language == "console":
                 if not line.startswith(PROMPT):
                     continue
                 line = line.removeprefix(PROMPT)
+            while not _is_whole(line):
+                line += "\n" + next(lines)
             line = re.sub(r"\s+#\s.*$", "", line.strip())
             if line:
                 found.append(line)
     return found
+
+
+def _is_whole(command: str) -> bool:
+    """Whether every quote of a command is closed."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return False
+    return True
