@@ -41,6 +41,7 @@ VOCABULARY = 1024
 SEED = 20
 STEPS = 800
 STEPS_BETWEEN_CHECKS = 50
+LOG_LINES = 8  # About as many where nobody watches the bar.
 BATCH = 4
 LEARNING_RATE = 4e-3
 # The least lead, in logits, of a taught token over any other: enough for bfloat16 activations,
@@ -208,7 +209,8 @@ def train(
     )
     lead = float("-inf")
     order: list[int] = []
-    with tqdm(total=steps, desc="Teaching the small checkpoint", unit="step") as bar:
+    task, watched = "Teaching the small checkpoint", sys.stderr.isatty()
+    with tqdm(total=steps, desc=task, unit="step", disable=not watched) as bar:
         for step in range(1, steps + 1):
             if not order:
                 order = torch.randperm(len(batches)).tolist()
@@ -224,6 +226,9 @@ def train(
             if step % STEPS_BETWEEN_CHECKS == 0 or step == steps:
                 lead = smallest_lead(model, batches)
                 bar.set_postfix(loss=f"{loss.item():.4f}", lead=f"{lead:.1f}", wanted=MARGIN)
+                if not watched and step % max(1, steps // LOG_LINES) < STEPS_BETWEEN_CHECKS:
+                    print(f"{task}: step {step} of {steps}, lead {lead:.1f} of {MARGIN}",
+                          file=sys.stderr, flush=True)
                 if lead >= MARGIN:
                     return
     raise NotLearned(

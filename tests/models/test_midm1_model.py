@@ -150,6 +150,7 @@ def adapted(plain: PlainMidm, adapter: Path) -> PlainMidm:
     return merged
 
 
+#: See `quantized`.
 INT8_RANGE = 63
 
 

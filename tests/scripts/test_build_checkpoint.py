@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import build_checkpoint
@@ -21,6 +23,17 @@ def tokenizer(checkpoint: Path) -> PreTrainedTokenizerFast:
 def test_a_checkpoint_that_did_not_learn_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(NotLearned, match="After 1 steps .* Nothing was written"):
         build(tmp_path, steps=1)
+
+
+def test_where_nobody_watches_it_says_little(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, build_checkpoint.__file__, "--steps", "100", "--cache", str(tmp_path)],
+        capture_output=True, text=True,
+    )
+    assert ended.returncode == 1
+    told = ended.stderr.replace("\r", "\n").splitlines()
+    assert any(line.startswith("Teaching the small checkpoint: step 100 of 100") for line in told)
+    assert len(told) <= 10
     assert not list(tmp_path.iterdir())
 
 

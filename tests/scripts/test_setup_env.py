@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
+import lock
 import pytest
 import setup_env
+from packaging.version import Version
 
 
 def test_a_processor_without_avx2_is_refused() -> None:
@@ -44,21 +48,23 @@ def test_a_python_of_another_version_is_passed_over(tmp_path: Path) -> None:
     wanted = sys.executable
     nothing_behind = stand_in(tmp_path / "shims", "echo 'command not found' >&2; exit 127")
     other_version = stand_in(
-        tmp_path / "other", f"exec {wanted} -c 'import sys; sys.version_info = (3, 12)\n'\"$2\""
+        tmp_path / "other", f"exec {wanted} -c 'import sys; sys.version_info = (3, 10)\n'\"$2\""
     )
     assert setup_env.find_python([nothing_behind, other_version, wanted]) == wanted
 
 
 def test_without_a_fitting_python_it_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(setup_env.Refusal, match=r"No Python 3\.11 .* python3\.11-venv"):
+    with pytest.raises(setup_env.Refusal, match=r"No Python 3\.11 to 3\.14 .* python3\.11-venv"):
         setup_env.find_python([stand_in(tmp_path / "shims", "exit 1")])
 
 
 def test_interpreters_are_looked_for_in_every_folder_of_the_path(tmp_path: Path) -> None:
     first = stand_in(tmp_path / "first", "")
     second = stand_in(tmp_path / "second", "")
+    newer = tmp_path / "first" / "python3.14"
+    shutil.copy(first, newer)
     path = os.pathsep.join(str(tmp_path / name) for name in ("first", "empty", "second"))
-    assert setup_env.python_candidates(path) == [sys.executable, first, second]
+    assert setup_env.python_candidates(path) == [sys.executable, first, second, str(newer)]
 
 
 def test_a_failing_pip_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -72,11 +78,59 @@ def test_an_unfinished_environment_is_not_current(
 ) -> None:
     mark = tmp_path / "stamp"
     monkeypatch.setattr(setup_env, "STAMP", mark)
-    assert not setup_env.is_current()
+    assert not setup_env.is_current("demo")
     mark.write_text("what an older version of the repository was made from")
-    assert not setup_env.is_current()
-    mark.write_text(setup_env.stamp())
-    assert setup_env.is_current()
+    assert not setup_env.is_current("demo")
+    mark.write_text(f"{setup_env.stamp()} test")
+    assert setup_env.is_current("demo")
+    assert setup_env.is_current("test")
+    assert not setup_env.is_current("all")
+
+
+def test_torch_is_looked_for_in_its_own_index_where_pip_finds_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    def run_pip(python: Path, log: Path, *command: str) -> None:
+        commands.append(command)
+        if found_at not in command:
+            raise setup_env.Refusal("pip failed.")
+
+    monkeypatch.setattr(setup_env, "run_pip", run_pip)
+    found_at = setup_env.TORCH_INDEX
+    setup_env.install_torch(Path(sys.executable), tmp_path / "pip.log")
+    assert [found_at in command for command in commands] == [False, True]
+    found_at = "nowhere"
+    with pytest.raises(setup_env.Refusal, match="(?s)pip failed.*No torch .*PIP_FIND_LINKS"):
+        setup_env.install_torch(Path(sys.executable), tmp_path / "pip.log")
+
+
+@pytest.mark.parametrize("name", [*setup_env.SIZES, "agents"])
+def test_a_lock_names_exact_versions_and_no_build_for_gpus(name: str) -> None:
+    lines = (setup_env.REQUIREMENTS / f"{name}.txt").read_text().splitlines()
+    packages = [line for line in lines if not line.startswith("#")]
+    assert packages
+    for line in packages:
+        package, _, release = line.partition("==")
+        assert str(Version(release)) and package not in setup_env.UNWANTED
+        assert not package.startswith("nvidia")
+
+
+def test_the_environment_of_the_tests_is_what_the_locks_say() -> None:
+    for name in ("demo", "test"):
+        for line in (setup_env.REQUIREMENTS / f"{name}.txt").read_text().splitlines():
+            if not line.startswith("#"):
+                package, _, release = line.partition("==")
+                assert version(package) == release
+
+
+def test_a_renewed_lock_tells_what_changed(tmp_path: Path) -> None:
+    lock.write(tmp_path / "x.txt", {"same": "1", "newer": "1.0", "gone": "2"})
+    before = lock.read(tmp_path / "x.txt")
+    assert lock.changes(before, {"same": "1", "newer": "1.1", "added": "3"}) == [
+        "added: (none) -> 3", "gone: 2 -> (none)", "newer: 1.0 -> 1.1",
+    ]
 
 
 def test_a_refusal_is_one_sentence_and_a_failing_status(tmp_path: Path) -> None:
