@@ -22,15 +22,29 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, choose_template
-from midm_vllm.compat.vllm_layout import FIRST_RELEASE, LAST_RELEASE
+from midm_vllm.compat.vllm_layout import (
+    ARGUMENT_PARSER_MODULES,
+    CHAT_TEMPLATE_REGISTRY,
+    FIRST_RELEASE,
+    LAST_RELEASE,
+)
 from midm_vllm.names import TOOL_PARSER_NAME
 from midm_vllm.serving.defaults import ENVIRONMENT_SWITCH
 
+#: What a server always imports, and what of ours waits for it: the defaults, and the template.
+_WAITED_FOR = (*ARGUMENT_PARSER_MODULES, CHAT_TEMPLATE_REGISTRY)
 _LOAD_AS_A_SERVER_DOES = f"""
+import sys
+from importlib import import_module
 from vllm.plugins import load_general_plugins
 load_general_plugins()
 from midm_vllm.compat.vllm_layout import ToolParserManager
 ToolParserManager.get_tool_parser({TOOL_PARSER_NAME!r})
+from midm_vllm.plugin import REGISTERED
+for name in sys.argv[1:]:
+    import_module(name)
+    if name not in REGISTERED:
+        sys.exit(f"importing {{name}} did not register what waits for it")
 """
 
 
@@ -182,7 +196,8 @@ def _exists(module: str) -> bool:
 
 def _load_plugin() -> Finding:
     done = subprocess.run(
-        [sys.executable, "-c", _LOAD_AS_A_SERVER_DOES], capture_output=True, text=True
+        [sys.executable, "-c", _LOAD_AS_A_SERVER_DOES, *filter(_exists, _WAITED_FOR)],
+        capture_output=True, text=True,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["(no output)"])[-1]

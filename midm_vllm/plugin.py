@@ -7,11 +7,13 @@ part registers when vLLM itself imports the registry it belongs to.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from midm_vllm.compat.import_hooks import when_imported
+from midm_vllm.compat.import_hooks import Callback, when_imported
 from midm_vllm.compat.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
@@ -19,10 +21,13 @@ from midm_vllm.compat.vllm_layout import (
     STRUCTURAL_TAG_REGISTRY,
     TOOL_PARSER_PACKAGES,
 )
-from midm_vllm.models.registration import register_models
+from midm_vllm.models.registration import MODEL_HOOKS
 from midm_vllm.names import STRUCTURAL_TAG_MODEL, TOOL_PARSER_NAME
 
 _registered = False
+
+#: The modules of vLLM and Transformers whose parts have been registered, each when it was imported.
+REGISTERED: set[str] = set()
 
 
 def register() -> None:
@@ -31,15 +36,26 @@ def register() -> None:
     if _registered:
         return
     _registered = True
+    for name, callback in hooks():
+        when_imported(name, partial(_run, callback))
+
+
+def hooks() -> Iterator[tuple[str, Callback]]:
+    """What is registered when: the module whose import it waits for, and how."""
     for package in TOOL_PARSER_PACKAGES:
-        when_imported(f"{package}.abstract_tool_parser", _register_tool_parser)
-    when_imported(STRUCTURAL_TAG_REGISTRY, _register_structural_tag)
+        yield f"{package}.abstract_tool_parser", _register_tool_parser
+    yield STRUCTURAL_TAG_REGISTRY, _register_structural_tag
     for module in ARGUMENT_PARSER_MODULES:
-        when_imported(module, _install_serving_defaults)
-    when_imported(CHAT_TEMPLATE_REGISTRY, _register_template_fallback)
+        yield module, _install_serving_defaults
+    yield CHAT_TEMPLATE_REGISTRY, _register_template_fallback
     for module in SERVING_CHAT_MODULES:
-        when_imported(module, _prepare_serving_chat)
-    register_models()
+        yield module, _prepare_serving_chat
+    yield from MODEL_HOOKS
+
+
+def _run(callback: Callback, module: ModuleType) -> None:
+    callback(module)
+    REGISTERED.add(module.__name__)
 
 
 def _register_tool_parser(module: ModuleType) -> None:

@@ -8,16 +8,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from midm_vllm.compat.import_hooks import when_imported
+from midm_vllm.compat.import_hooks import Callback
 from midm_vllm.compat.vllm_layout import CHAT_TEMPLATE_REGISTRY, LLAMA, MODEL_REGISTRY
-
-
-def register_models() -> None:
-    """Arrange for every registration of this package's models."""
-    when_imported("transformers.models.auto.configuration_auto", _register_configurations)
-    when_imported("transformers.models.auto.tokenization_auto", _register_tokenizer)
-    when_imported(MODEL_REGISTRY, _register_networks)
-    when_imported(CHAT_TEMPLATE_REGISTRY, _register_chat_template)
 
 
 def _register_configurations(module: ModuleType) -> None:
@@ -51,3 +43,12 @@ def _register_chat_template(module: ModuleType) -> None:
     register = module.register_chat_template_fallback_path
     register(MIDM1_MODEL_TYPE, MIDM1_TEMPLATE)
     register("midm", PACKAGED_TEMPLATE)
+
+
+#: The module whose import each registration waits for.
+MODEL_HOOKS: tuple[tuple[str, Callback], ...] = (
+    ("transformers.models.auto.configuration_auto", _register_configurations),
+    ("transformers.models.auto.tokenization_auto", _register_tokenizer),
+    (MODEL_REGISTRY, _register_networks),
+    (CHAT_TEMPLATE_REGISTRY, _register_chat_template),
+)
