@@ -21,7 +21,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, choose_template
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
+from midm_vllm.chat.template_choice import choose_template
 from midm_vllm.compat.vllm_layout import FIRST_RELEASE, LAST_RELEASE
 from midm_vllm.names import TOOL_PARSER_NAME
 from midm_vllm.serving.defaults import ENVIRONMENT_SWITCH
