@@ -65,7 +65,7 @@ def template(
     """Print the packaged chat template's path, or the prompt it makes of a conversation."""
     from jinja2 import TemplateError
 
-    from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, render_prompt
+    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt
 
     if conversation is None:
         typer.echo(PACKAGED_TEMPLATE)

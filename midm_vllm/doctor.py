@@ -21,7 +21,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, choose_template
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
+from midm_vllm.chat.template_choice import choose_template
 from midm_vllm.compat.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,

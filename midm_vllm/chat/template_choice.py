@@ -1,4 +1,4 @@
-"""The packaged chat template, and what chat template a checkpoint brings itself.
+"""Which chat template serves a checkpoint: its own or the packaged one.
 
 Looking at a checkpoint reads its small text files only, in a local folder or on
 the Hugging Face hub (and its local cache): no weights, no tokenizer.
@@ -14,15 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-#: The packaged template: what ``--chat-template`` of any vLLM and
-#: ``tokenizer.chat_template`` of any Transformers accept (as path, as text).
-PACKAGED_TEMPLATE = Path(__file__).parent / "templates" / "midm.jinja"
-
-#: Mi:dm 1.0's ``model_type``, and the form of its conversations, which knows no tools.
-MIDM1_MODEL_TYPE = "midm-bitext-S"
-MIDM1_TEMPLATE = PACKAGED_TEMPLATE.with_name("midm1.jinja")
+from midm_vllm.chat.rendering import MIDM1_MODEL_TYPE, PACKAGED_TEMPLATE, compile_template
 
 
 class CheckpointUnreachable(Exception):
@@ -39,26 +32,6 @@ class TemplateChoice:
     path: str | None
     reason: str
     known: bool = True
-
-
-def render_prompt(
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]] | None = None,
-    *,
-    add_generation_prompt: bool = True,
-    allow_control_tokens: bool = False,
-) -> str:
-    """The prompt the packaged template makes of a conversation, as Transformers renders it.
-
-    Raises ``jinja2.TemplateError`` with a sentence for what Mi:dm cannot be asked.
-    """
-    prompt: str = _compile(PACKAGED_TEMPLATE.read_text("utf-8")).render(
-        messages=messages,
-        tools=tools,
-        add_generation_prompt=add_generation_prompt,
-        allow_control_tokens=allow_control_tokens,
-    )
-    return prompt
 
 
 def choose_template(
@@ -93,7 +66,7 @@ def handles_tools(template: str) -> bool:
     from jinja2 import TemplateSyntaxError, nodes
 
     try:
-        tree = _compile(template).environment.parse(template)
+        tree = compile_template(template).environment.parse(template)
     except TemplateSyntaxError:
         return True
     return any(name.name == "tools" and name.ctx == "load" for name in tree.find_all(nodes.Name))
@@ -114,14 +87,6 @@ def register_template_fallback(registry: ModuleType) -> None:
         return path
 
     registry.register_chat_template_fallback_path("llama", fallback)
-
-
-def _compile(template: str) -> Any:
-    # What tokenizer.apply_chat_template and vLLM compile templates with, so
-    # its tags and filters are theirs in any release.
-    from transformers.utils.chat_template_utils import _compile_jinja_template
-
-    return _compile_jinja_template(template)
 
 
 def _checkpoint_template(checkpoint: str, read: Callable[[str], str | None]) -> str | None:

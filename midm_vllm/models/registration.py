@@ -38,7 +38,7 @@ def _register_networks(module: ModuleType) -> None:
 
 
 def _register_chat_template(module: ModuleType) -> None:
-    from midm_vllm.chat.template_choice import MIDM1_MODEL_TYPE, MIDM1_TEMPLATE, PACKAGED_TEMPLATE
+    from midm_vllm.chat.rendering import MIDM1_MODEL_TYPE, MIDM1_TEMPLATE, PACKAGED_TEMPLATE
 
     register = module.register_chat_template_fallback_path
     register(MIDM1_MODEL_TYPE, MIDM1_TEMPLATE)

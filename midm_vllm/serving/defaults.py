@@ -54,7 +54,8 @@ def install(parser_class: Any) -> None:
 def _complete(
     parsed: argparse.Namespace, parser: argparse.ArgumentParser, args: list[str]
 ) -> None:
-    from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, choose_template
+    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
+    from midm_vllm.chat.template_choice import choose_template
 
     logger = server_logger(parsed)
     if not parsed.enable_auto_tool_choice and not _is_said(

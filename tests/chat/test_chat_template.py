@@ -18,7 +18,7 @@ from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from vllm_server import Server
 
-from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE, render_prompt
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt
 
 PROMPTS = Path(__file__).parent / "prompts"
 EVERY_PROMPT = pytest.mark.parametrize("name", sorted(path.stem for path in PROMPTS.glob("*.json")))

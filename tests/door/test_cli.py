@@ -13,7 +13,7 @@ import pytest
 
 import midm_vllm
 from midm_vllm import doctor
-from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
 
 PROMPTS = Path(__file__).parent.parent / "chat" / "prompts"
 OUTPUT = '네. <tool_call>{"name": "f", "arguments": {"city": "서울"}}</tool_call>'

@@ -10,7 +10,7 @@ import vllm
 from packaging.version import Version
 from vllm.entrypoints.cli.serve import FlexibleArgumentParser, ServeSubcommand, make_arg_parser
 
-from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
 
 RELEASE = Version(vllm.__version__)
 PARSER = ["--tool-call-parser", "midm-parser"]

@@ -22,7 +22,7 @@ from conftest import MODEL, openai_client
 from taught_conversations import CONVERSATIONS
 from vllm_server import Server, run_server
 
-from midm_vllm.chat.template_choice import PACKAGED_TEMPLATE
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
 
 PACKAGED = str(PACKAGED_TEMPLATE)
 PARSER = ("--tool-call-parser", "midm-parser")
