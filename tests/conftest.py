@@ -13,7 +13,7 @@ from pathlib import Path
 import build_checkpoint
 import openai
 import pytest
-from vllm_server import Server, run_server
+from vllm_server import Server, run_server, start_server
 
 MODEL = "midm"
 
@@ -27,6 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
 
 
 @pytest.fixture(scope="session")
@@ -51,12 +52,28 @@ def renamed_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     return renamed
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _server_starts_early(request: pytest.FixtureRequest) -> None:
+    """Where a test wants the server, it starts while those before it run."""
+    if any("server" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("starting_server")
+
+
 @pytest.fixture(scope="session")
-def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def starting_server(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """`vllm serve` as a user starts it; nothing but the parser is named."""
     log = tmp_path_factory.mktemp("server") / "vllm.log"
-    with run_server(serve_arguments(checkpoint), log) as running:
-        yield running
+    with start_server(serve_arguments(checkpoint), log) as starting:
+        yield starting
+
+
+@pytest.fixture(scope="session")
+def server(starting_server: Server) -> Server:
+    """The same, once it is ready."""
+    starting_server.wait_until_ready()
+    return starting_server
 
 
 @pytest.fixture(scope="session")

@@ -68,7 +68,7 @@ def openai_request(name: str) -> dict[str, Any]:
 
 
 def render(server: Server, body: dict[str, Any]) -> httpx.Response:
-    return httpx.post(f"{server.url}/v1/chat/completions/render", json=body, timeout=60)
+    return httpx.post(f"{server.url}/v1/chat/completions/render", json=body, timeout=300)
 
 
 def prompt(name: str) -> str:

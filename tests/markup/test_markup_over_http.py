@@ -41,7 +41,7 @@ def tokenizer(checkpoint: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def derender(render_server: Server) -> Any:
-    with httpx.Client(base_url=render_server.url, timeout=60) as http:
+    with httpx.Client(base_url=render_server.url, timeout=300) as http:
 
         def post(body: dict[str, Any]) -> Any:
             answer = http.post(

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +70,26 @@ def goldens(variant: str) -> list[dict[str, Any]]:
     return prompts
 
 
-def run(jobs: dict[str, Any], folder: Path, **environment: str) -> dict[str, Any]:
-    """What `run_engines.py` makes of the jobs, in a process of its own."""
-    (folder / "jobs.json").write_text(json.dumps(jobs))
-    ended = subprocess.run(
-        [sys.executable, str(Path(__file__).parents[1] / "support" / "run_engines.py"),
-         str(folder / "jobs.json"), str(folder / "results.json")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )
-    assert ended.returncode == 0, ended.stdout[-6000:]
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return results
+class Engines:
+    """A process of its own, under way, in which `run_engines.py` does the jobs."""
+
+    def __init__(self, jobs: dict[str, Any], folder: Path, **environment: str) -> None:
+        self.folder = folder
+        (folder / "jobs.json").write_text(json.dumps(jobs))
+        with (folder / "log").open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(Path(__file__).parents[1] / "support" / "run_engines.py"),
+                 str(folder / "jobs.json"), str(folder / "results.json")],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+                stdout=log, stderr=subprocess.STDOUT,
+            )
+
+    def results(self) -> dict[str, Any]:
+        """What it made of the jobs, once it has ended."""
+        status = self.process.wait()
+        assert status == 0, (self.folder / "log").read_text(errors="replace")[-6000:]
+        results: dict[str, Any] = json.loads((self.folder / "results.json").read_text())
+        return results
 
 
 def outputs(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -188,30 +197,35 @@ def quantized(plain: PlainMidm, checkpoint: Path) -> PlainMidm:
     return rounded
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("midm1")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def with_adapter(folder: Path) -> PlainMidm:
     return adapted(PlainMidm(SMALL | {"vocab_size": 320}).randomize(9), folder / "adapter")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def in_int8(folder: Path) -> PlainMidm:
     return quantized(PlainMidm(SMALL | {"vocab_size": 320}).randomize(8), folder / "int8")
 
 
 @pytest.fixture(scope="module")
-def results(
+def results(engines: Engines) -> dict[str, Any]:
+    return engines.results()
+
+
+@pytest.fixture(scope="session")
+def engines(
     folder: Path,
     with_adapter: PlainMidm,
     in_int8: PlainMidm,
     checkpoint: Path,
     renamed_checkpoint: Path,
-) -> dict[str, Any]:
-    """All that runs on one process, in one process."""
+) -> Iterator[Engines]:
+    """All that runs on one process, in one process, while other tests run."""
     one, partial = (str(DATA / variant) for variant in VARIANTS)
     golden_prompts = {v: [golden["input_ids"] for golden in goldens(v)] for v in VARIANTS}
     prompts = golden_prompts[VARIANTS[0]]
@@ -274,7 +288,12 @@ def results(
             "engine": {"model": str(model), "max_model_len": 1024},
             "batches": [[[0, 300, 301], [0, *range(400, 420)]]],
         }
-    return run(jobs, folder)
+    under_way = Engines(jobs, folder)
+    try:
+        yield under_way
+    finally:
+        under_way.process.kill()
+        under_way.process.wait()
 
 
 def test_the_vendors_vectors_come_out_with_prompts_in_chunks_and_in_one_batch(
@@ -297,6 +316,7 @@ def test_the_vendors_vectors_come_out_of_the_compiled_network(results: dict[str,
     assert_golden(outputs(results["compiled"]), goldens(VARIANTS[0]))
 
 
+@pytest.mark.slow
 def test_the_vendors_vectors_come_out_of_two_tensor_parallel_ranks(
     tmp_path: Path
 ) -> None:
@@ -307,7 +327,8 @@ def test_the_vendors_vectors_come_out_of_two_tensor_parallel_ranks(
         }
         for variant in VARIANTS
     }
-    results = run(jobs, tmp_path, VLLM_CPU_OMP_THREADS_BIND="0|1", TORCH_COMPILE_DISABLE="1")
+    binding = {"VLLM_CPU_OMP_THREADS_BIND": "0|1", "TORCH_COMPILE_DISABLE": "1"}
+    results = Engines(jobs, tmp_path, **binding).results()
     for variant in VARIANTS:
         assert_golden(outputs(results[variant]), goldens(variant))
 
@@ -331,6 +352,8 @@ def test_any_legal_configuration_equals_the_plain_network(
     assert_equals_plain(outputs(results[name]), plain_network(name), PROMPTS)
 
 
+@pytest.mark.first
+@pytest.mark.usefixtures("engines")
 def test_the_plain_network_gives_the_vendors_vectors() -> None:
     for variant in VARIANTS:
         config = json.loads((DATA / variant / "config.json").read_text())

@@ -15,7 +15,7 @@ from build_checkpoint import REPOSITORY
 from taught_conversations import BY_NAME
 from test_vllm_server import processes_left
 
-AGENT_DEMO = [sys.executable, str(REPOSITORY / "scripts" / "agent_demo.py")]
+AGENT_DEMO = [sys.executable, str(REPOSITORY / "scripts" / "environment" / "agent_demo.py")]
 
 
 def server_process(output: str) -> int:
@@ -61,7 +61,7 @@ def test_the_demo_stops_its_server_when_it_is_interrupted(
             output += line
         assert psutil.pid_exists(server_process(output))
         demo.send_signal(ending)
-        assert demo.wait(60) == status
+        assert demo.wait(300) == status
     assert not processes_left(server_process(output))
 
 

@@ -13,7 +13,7 @@ from vllm_server import ServerFailed, run_server
 def processes_left(leader: int) -> list[psutil.Process]:
     """What still runs of a process group, ten seconds from now at the latest."""
     members = [process for process in psutil.process_iter() if _group(process.pid) == leader]
-    _, alive = psutil.wait_procs(members, timeout=10)
+    _, alive = psutil.wait_procs(members, timeout=60)
     return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 

@@ -97,7 +97,7 @@ def test_an_argument_of_100_kilobytes_arrives_whole(
         generated = {"request_id": "r", "choices": [chosen]}
         name = "generate_chunk" if more else "generate_response"
         response = httpx.post(
-            f"{render_server.url}/v1/chat/completions/derender", timeout=60,
+            f"{render_server.url}/v1/chat/completions/derender", timeout=300,
             json={name: generated, "chat_request": chat_request, **more},
         )
         assert response.status_code == 200, response.text

@@ -131,10 +131,11 @@ async def test_streams_at_the_same_time_do_not_touch_each_other(server: Server) 
     "options",
     [
         ["--stream-interval", "8"],
-        [
-            "--speculative-config",
-            '{"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3}',
-        ],
+        pytest.param(
+            ["--speculative-config",
+             '{"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3}'],
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["stream interval", "speculative decoding"],
 )

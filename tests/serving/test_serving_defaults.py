@@ -252,7 +252,7 @@ def test_a_midm_without_any_template_falls_back_to_the_packaged_one(
 ) -> None:
     body = {"model": MODEL, "messages": [{"role": "user", "content": "안녕하세요"}]}
     fallback, own = (
-        httpx.post(f"{server.url}/v1/chat/completions/render", json=body, timeout=60).json()
+        httpx.post(f"{server.url}/v1/chat/completions/render", json=body, timeout=300).json()
         for server in (server_without_defaults, render_server)
     )
     assert fallback["token_ids"] == own["token_ids"]
