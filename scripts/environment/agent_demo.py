@@ -2,11 +2,16 @@
 
 Serves the small checkpoint with the plugin's tool parser, and streams with the `openai` client:
 the call's name and arguments as they arrive, a Python function's result, the final answer.
+
+`--save-svg FILE` writes what the terminal showed as a picture, too: `docs/demo.svg` is such a one.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +28,8 @@ from vllm_server import ServerFailed, start_server
 MODEL = "midm-small"
 QUESTION = "84제곱미터는 몇 평이야?"
 LOG = REPOSITORY / ".cache" / "demo-server.log"
+PICTURE_COLUMNS = 88
+PICTURE_FONTS = "Fira Code, D2Coding, Noto Sans Mono CJK KR"
 SQUARE_METRES = {"제곱미터": 1.0, "평": 400 / 121}  # One 평 is a square of six 자, 20/11 m.
 
 
@@ -104,24 +111,42 @@ def _show(console: Console, text: str, style: str) -> None:
 def demo(checkpoint: Path, console: Console) -> None:
     """Serve `checkpoint` and run the agent against it."""
     arguments = [
-        "serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
+        "serve", os.path.relpath(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
         "--tool-call-parser", "midm-parser",
     ]
-    console.print(f"[dim]vllm {' '.join(arguments)}", soft_wrap=True, highlight=False)
+    command = f"vllm {' '.join(arguments)}".replace(" --enforce", " \\\n    --enforce")
+    _show(console, f"{command}\n", "dim")
     LOG.parent.mkdir(exist_ok=True)
+    log = os.path.relpath(LOG)
     with start_server(arguments, LOG) as server:
-        console.print(f"[dim]runs as process {server.process.pid}; its log: {LOG}", soft_wrap=True)
-        with console.status("Starting vLLM, about half a minute"):
+        _show(console, f"runs as process {server.process.pid}; its log: {log}\n", "dim")
+        # On another console, which nothing records.
+        with Console(stderr=True).status("Starting vLLM, about half a minute"):
             server.wait_until_ready()
         client = OpenAI(base_url=f"{server.url}/v1", api_key="none")
         run_agent(client, QUESTION, [CONVERT_AREA], console)
 
 
+def save_svg(console: Console, file: Path) -> None:
+    """Write what the (recording) console showed as an SVG."""
+    drawn = console.export_svg(title="./scripts/demo")
+    # Nothing from the network, fonts that have Hangul, and Latin letters as wide as they are.
+    drawn = re.sub(r"@font-face\s*{[^}]*}\s*|font-variant-east-asian:[^;]*;\s*", "", drawn)
+    drawn = drawn.replace("Fira Code, monospace", f"{PICTURE_FONTS}, monospace")
+    file.write_text(drawn, "utf-8")
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--save-svg", type=Path, metavar="FILE", help="a picture of the session")
+    picture: Path | None = parser.parse_args().save_svg
+    console = Console(record=True, width=PICTURE_COLUMNS) if picture else Console()
     for ending in (signal.SIGTERM, signal.SIGHUP):  # The `with` blocks end, as on Ctrl-C.
         signal.signal(ending, lambda number, frame: sys.exit(128 + number))
     try:
-        demo(build(), Console())
+        demo(build(), console)
+        if picture:
+            save_svg(console, picture)
     except ServerFailed as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from xml.etree import ElementTree
 
 import psutil
 import pytest
@@ -29,9 +30,18 @@ def test_the_tool_computes_what_the_checkpoint_was_taught_to_read() -> None:
     assert convert_area(25.41, "평", "제곱미터") == {"value": 84.0, "unit": "제곱미터"}
 
 
-def test_the_demo_streams_a_call_runs_it_and_streams_the_answer(checkpoint: Path) -> None:
+def shown(picture: Path) -> str:
+    """The text of a picture of a terminal, and nothing of how it is drawn."""
+    return "".join(ElementTree.parse(picture).getroot().itertext()).replace("\xa0", " ")
+
+
+def test_the_demo_streams_a_call_runs_it_and_streams_the_answer(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    picture = tmp_path / "demo.svg"
     ended = subprocess.run(
-        [REPOSITORY / "scripts" / "demo"], stdin=subprocess.DEVNULL, capture_output=True, text=True
+        [REPOSITORY / "scripts" / "demo", "--save-svg", picture],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     (call,) = BY_NAME["area_call"].calls
@@ -41,6 +51,9 @@ def test_the_demo_streams_a_call_runs_it_and_streams_the_answer(checkpoint: Path
         f"assistant  {BY_NAME['area_answer'].content}\n",
     ):
         assert told in ended.stdout
+        # The lines in pieces, as they arrived.
+        for drawn in (picture, REPOSITORY / "docs" / "demo.svg"):
+            assert "".join(told.split()) in "".join(shown(drawn).split())
     assert not processes_left(server_process(ended.stdout))
 
 
