@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, TextIO, Union
 
 import typer
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from midm_vllm.doctor import Finding, Level, examine
@@ -16,7 +20,6 @@ from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.offline import parse as parse_output
 
 app = typer.Typer(
-    help="Mi:dm on vLLM: check an installation, see a prompt, read an output.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +29,27 @@ _MARKS = {
     Level.WARNING: "[yellow]warning[/]",
     Level.PROBLEM: "[red]problem[/]",
 }
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"midm-vllm {version('midm-vllm')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version,
+                     is_eager=True),
+    ] = False,
+) -> None:
+    """Mi:dm on vLLM: check an installation, see a prompt, read an output."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show Hangul gets its code points, not a traceback.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -70,14 +94,7 @@ def template(
     if conversation is None:
         typer.echo(PACKAGED_TEMPLATE)
         return
-    try:
-        request = json.load(conversation)
-    except ValueError as error:
-        raise typer.BadParameter(f"this is not JSON: {error}") from error
-    if isinstance(request, list):
-        request = {"messages": request}
-    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
-        raise typer.BadParameter('expected a list of messages, or an object with "messages"')
+    request = _read_request(conversation)
     options: dict[str, Any] = request.get("chat_template_kwargs") or {}
     try:
         prompt = render_prompt(
@@ -86,10 +103,54 @@ def template(
             add_generation_prompt=request.get("add_generation_prompt", True),
             allow_control_tokens=options.get("allow_control_tokens", False),
         )
-    except TemplateError as error:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        typer.echo(
+            "Cannot be rendered: the conversation holds half of a surrogate pair, "
+            f"{error.object[error.start]!a}, which is no character.",
+            err=True,
+        )
+        raise typer.Exit(1) from error
+    except (TemplateError, TypeError, ValueError, RecursionError) as error:
         typer.echo(f"Cannot be rendered: {error}", err=True)
         raise typer.Exit(1) from error
     typer.echo(prompt, nl=False)
+
+
+class _Message(BaseModel):
+    role: str
+    content: Union[str, list[Any], None] = None
+    tool_calls: Optional[list[dict[str, Any]]] = None
+
+
+class _Request(BaseModel):
+    messages: list[_Message]
+    tools: Optional[list[dict[str, Any]]] = None
+    add_generation_prompt: bool = True
+    chat_template_kwargs: Optional[dict[str, Any]] = None
+
+
+def _read_request(file: TextIO) -> dict[str, Any]:
+    """The body of a chat completion request, as it is written."""
+    try:
+        request = json.load(file)
+    except UnicodeDecodeError as error:
+        raise typer.BadParameter(f"this is not UTF-8: {error}") from error
+    except ValueError as error:
+        raise typer.BadParameter(f"this is not JSON: {error}") from error
+    except RecursionError as error:
+        raise typer.BadParameter("this JSON nests too deep to be read") from error
+    if isinstance(request, list):
+        request = {"messages": request}
+    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
+        raise typer.BadParameter('expected a list of messages, or an object with "messages"')
+    try:
+        _Request.model_validate(request)
+    except ValidationError as error:
+        [first, *_] = error.errors()
+        place = ".".join(map(str, first["loc"]))
+        raise typer.BadParameter(f"{place}: {first['msg']}") from error
+    return request
 
 
 @app.command()

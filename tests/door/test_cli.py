@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -161,6 +162,14 @@ def test_template_takes_a_list_of_messages_from_standard_input() -> None:
         ('[{"role": "wizard"}]', 1, "Unknown role wizard"),
         ("[", 2, "not JSON"),
         ('{"prompt": ""}', 2, "expected a list of messages"),
+        ('[{"role": "user", "content": 5}]', 2, "messages.0.content"),
+        ('["hello"]', 2, "messages.0"),
+        ('{"messages": [], "tools": ["f"]}', 2, "tools.0"),
+        ('{"messages": [], "tools": [{"function": 5}]}', 1, "Cannot be rendered"),
+        ('{"messages": [], "chat_template_kwargs": [1]}', 2, "chat_template_kwargs"),
+        ('[{"role": "user", "content": "\\ud800"}]', 1, "half of a surrogate pair"),
+        ("[" * 5000, 2, "nests too deep"),
+        ("[" * 50 + "]" * 50, 2, "messages.0"),
     ],
 )
 def test_template_says_what_is_wrong(text: str, status: int, said: str) -> None:
@@ -168,6 +177,28 @@ def test_template_says_what_is_wrong(text: str, status: int, said: str) -> None:
     assert done.returncode == status
     assert said in done.stderr
     assert not done.stdout
+
+
+def test_a_file_that_is_no_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"\xff\xfe\x00")
+    for name in ("weights.bin", "no-such-file", ""):
+        done = midm_vllm_command("template", str(tmp_path / name))
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "Invalid value" in done.stderr
+
+
+def test_a_korean_path_is_shown_on_a_terminal_that_knows_ascii(tmp_path: Path) -> None:
+    model = tmp_path / "믿음"
+    model.mkdir()
+    done = midm_vllm_command("doctor", str(model), PYTHONIOENCODING="ascii", VLLM_PLUGINS="")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert r"\ubbff\uc74c" in done.stdout
+
+
+def test_the_version_is_told() -> None:
+    assert midm_vllm_command("--version").stdout == f"midm-vllm {version('midm-vllm')}\n"
 
 
 @pytest.mark.parametrize("from_file", [True, False])
