@@ -85,12 +85,23 @@ def template(
             "completion request with messages, tools and chat_template_kwargs.",
         ),
     ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Print the template itself, without the marks for training, which minijinja "
+            "(and vLLM's Rust front end) does not know.",
+        ),
+    ] = False,
 ) -> None:
     """Print the packaged chat template's path, or the prompt it makes of a conversation."""
     from jinja2 import TemplateError
 
-    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt
+    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, plain_template, render_prompt
 
+    if plain:
+        typer.echo(plain_template(), nl=False)
+        return
     if conversation is None:
         typer.echo(PACKAGED_TEMPLATE)
         return
@@ -102,6 +113,7 @@ def template(
             request.get("tools"),
             add_generation_prompt=request.get("add_generation_prompt", True),
             allow_control_tokens=options.get("allow_control_tokens", False),
+            control_tokens=options.get("control_tokens"),
         )
         prompt.encode()
     except UnicodeEncodeError as error:

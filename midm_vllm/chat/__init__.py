@@ -1,5 +1,10 @@
 """Prompts: the packaged chat templates, and which template serves a checkpoint."""
 
-from midm_vllm.chat.rendering import MIDM1_TEMPLATE, PACKAGED_TEMPLATE, render_prompt
+from midm_vllm.chat.rendering import (
+    MIDM1_TEMPLATE,
+    PACKAGED_TEMPLATE,
+    plain_template,
+    render_prompt,
+)
 
-__all__ = ["MIDM1_TEMPLATE", "PACKAGED_TEMPLATE", "render_prompt"]
+__all__ = ["MIDM1_TEMPLATE", "PACKAGED_TEMPLATE", "plain_template", "render_prompt"]

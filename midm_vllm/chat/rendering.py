@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,12 @@ def render_prompt(
     *,
     add_generation_prompt: bool = True,
     allow_control_tokens: bool = False,
+    control_tokens: Sequence[str] | None = None,
 ) -> str:
     """The prompt the packaged template makes of a conversation, as Transformers renders it.
+
+    ``control_tokens`` are the checkpoint's special tokens, which no text may hold;
+    None where they are not known: then whatever has the form of one.
 
     Raises ``jinja2.TemplateError`` with a sentence for what Mi:dm cannot be asked.
     """
@@ -30,8 +36,18 @@ def render_prompt(
         tools=tools,
         add_generation_prompt=add_generation_prompt,
         allow_control_tokens=allow_control_tokens,
+        control_tokens=control_tokens,
     )
     return prompt
+
+
+def plain_template() -> str:
+    """The packaged template without its generation marks, which not every engine knows.
+
+    minijinja does not; it renders the same prompts from this.
+    """
+    template = PACKAGED_TEMPLATE.read_text("utf-8")
+    return re.sub(r"\n *{%- (?:end)?generation -%}", "", template)
 
 
 def compile_template(template: str) -> Any:

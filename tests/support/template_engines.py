@@ -1,0 +1,95 @@
+"""The packaged template in each engine that users render it with.
+
+An engine takes a list of requests (the variables of the template) and gives for each
+the prompt, or the :class:`Refused` that the template raised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from build_checkpoint import REPOSITORY
+
+from midm_vllm.chat import PACKAGED_TEMPLATE, plain_template, render_prompt
+
+JAVASCRIPT = REPOSITORY / "tests" / "chat" / "javascript"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What an engine says of a conversation that the template refuses."""
+
+    reason: str
+
+
+Engine = Callable[[list[dict[str, Any]]], list["str | Refused"]]
+
+
+def jinja2(requests: list[dict[str, Any]]) -> list[str | Refused]:
+    from jinja2 import TemplateError
+
+    def render(request: dict[str, Any]) -> str | Refused:
+        try:
+            return render_prompt(**{"add_generation_prompt": False, **request})
+        except TemplateError as error:
+            return Refused(str(error))
+
+    return [render(request) for request in requests]
+
+
+def minijinja(requests: list[dict[str, Any]]) -> list[str | Refused]:
+    """The Rust engine, which does not know the generation marks."""
+    from minijinja import Environment, TemplateError
+
+    def raise_exception(reason: str) -> None:
+        raise ValueError(reason)
+
+    environment = Environment(templates={"midm": plain_template()})
+    environment.add_global("raise_exception", raise_exception)
+
+    def render(request: dict[str, Any]) -> str | Refused:
+        try:
+            return environment.render_template("midm", **request)
+        except (TemplateError, ValueError) as error:
+            return Refused(str(error))
+
+    return [render(request) for request in requests]
+
+
+def huggingface_jinja(requests: list[dict[str, Any]]) -> list[str | Refused]:
+    """The JavaScript engine of transformers.js and LM Studio, in Node.js."""
+    work = json.dumps(
+        {"template": PACKAGED_TEMPLATE.read_text("utf-8"), "requests": requests}
+    )
+    done = subprocess.run(
+        [found("node"), str(_installed_javascript() / "render.mjs")],
+        input=work.encode(), stdout=subprocess.PIPE, check=True,
+    )
+    answers = json.loads(done.stdout)
+    return [a["prompt"] if "prompt" in a else Refused(a["error"]) for a in answers]
+
+
+def found(program: str) -> str:
+    path = shutil.which(program)
+    assert path, f"{program} is not on the PATH: install Node.js 18 or later, with npm"
+    return path
+
+
+def _installed_javascript() -> Path:
+    """A folder in the cache with what `javascript/package-lock.json` pins, and the program."""
+    sources = [JAVASCRIPT / name for name in ("package.json", "package-lock.json", "render.mjs")]
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    folder = REPOSITORY / ".cache" / "javascript" / digest.hexdigest()[:16]
+    if not (folder / "node_modules").is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        for source in sources:
+            shutil.copy(source, folder)
+        subprocess.run([found("npm"), "ci", "--no-audit", "--no-fund"], cwd=folder, check=True)
+    return folder
