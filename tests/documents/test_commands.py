@@ -46,7 +46,7 @@ def test_options_in_running_text_exist(page: Path, known: frozenset[str]) -> Non
     for token in inline(page):
         if token.type != "code_inline":
             continue
-        if re.match(r"(?:midm-vllm|vllm|python) ", token.content):
+        if re.match(r"midm-vllm |vllm |python \S+\.py", token.content):
             asked = help_command(token.content)
             there = options(*asked) if asked else frozenset(OPTION.findall(token.content))
         else:
