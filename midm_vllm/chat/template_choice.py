@@ -7,19 +7,14 @@ the Hugging Face hub (and its local cache): no weights, no tokenizer.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
+from midm_vllm.chat.checkpoint_files import CheckpointFiles, CheckpointUnreachable
 from midm_vllm.chat.rendering import MIDM1_MODEL_TYPE, PACKAGED_TEMPLATE, compile_template
-
-
-class CheckpointUnreachable(Exception):
-    """The checkpoint's files cannot be read from here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +38,29 @@ def choose_template(
     keeps what it has: serving it fails later, with vLLM's own words. Mi:dm 1.0
     keeps its own form, which the packaged template does not speak.
     """
-    read = partial(_read_file, checkpoint, revision, token)
+    files = CheckpointFiles(checkpoint, revision, token)
     try:
-        template = _checkpoint_template(checkpoint, read)
-        if template is not None and handles_tools(template):
-            return TemplateChoice(None, "it handles tools")
-        if f'"{MIDM1_MODEL_TYPE}"' in (read("config.json") or ""):
-            return TemplateChoice(None, "Mi:dm 1.0 was not trained to call tools")
+        path, reason = _choose(checkpoint, files.read)
     except CheckpointUnreachable as error:
-        return TemplateChoice(None, f"its files cannot be read from here ({error})", known=False)
+        return TemplateChoice(
+            None,
+            f"its files cannot be read from here and it is assumed to handle tools ({error})",
+            known=False,
+        )
+    if files.from_cache:
+        reason += ", going by its copy in the hub's cache"
+    return TemplateChoice(path, reason)
+
+
+def _choose(checkpoint: str, read: Callable[[str], str | None]) -> tuple[str | None, str]:
+    template = _checkpoint_template(checkpoint, read)
+    if template is not None and handles_tools(template):
+        return None, "it handles tools"
+    if f'"{MIDM1_MODEL_TYPE}"' in (read("config.json") or ""):
+        return None, "Mi:dm 1.0 was not trained to call tools"
     if template is None:
-        return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint has none")
-    return TemplateChoice(str(PACKAGED_TEMPLATE), "the checkpoint's own ignores tools")
+        return str(PACKAGED_TEMPLATE), "the checkpoint has none"
+    return str(PACKAGED_TEMPLATE), "the checkpoint's own ignores tools"
 
 
 def handles_tools(template: str) -> bool:
@@ -99,39 +105,20 @@ def _checkpoint_template(checkpoint: str, read: Callable[[str], str | None]) -> 
     config = read("tokenizer_config.json")
     if config is None and read("config.json") is None:
         raise CheckpointUnreachable(
-            f"no tokenizer_config.json or config.json of {checkpoint}: is the name right, "
-            "and the hub reachable?"
+            f"{checkpoint} has neither tokenizer_config.json nor config.json: is the name right?"
         )
     template = read("additional_chat_templates/tool_use.jinja") or read("chat_template.jinja")
     if template is not None or config is None:
         return template
     try:
         in_config = json.loads(config).get("chat_template")
-    except ValueError as error:
-        raise CheckpointUnreachable(f"tokenizer_config.json: {error}") from error
-    if isinstance(in_config, list):
-        named = {entry["name"]: entry["template"] for entry in in_config}
-        in_config = named.get("tool_use", named.get("default"))
+        if isinstance(in_config, list):
+            named = {entry["name"]: entry["template"] for entry in in_config}
+            in_config = named.get("tool_use", named.get("default"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointUnreachable(f"tokenizer_config.json is no JSON: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointUnreachable(
+            "the chat_template in tokenizer_config.json is not as Transformers reads it"
+        ) from error
     return None if in_config is None else str(in_config)
-
-
-def _read_file(
-    checkpoint: str, revision: str | None, token: str | bool | None, name: str
-) -> str | None:
-    """The text of a file of the checkpoint, None if the checkpoint lacks it."""
-    import httpx
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HFValidationError
-
-    try:
-        if os.path.isdir(checkpoint):
-            path = os.path.join(checkpoint, name)
-        elif os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in ("1", "true"):
-            raise CheckpointUnreachable("VLLM_USE_MODELSCOPE is set")
-        else:
-            path = hf_hub_download(checkpoint, name, revision=revision, token=token)
-        return Path(path).read_text("utf-8")
-    except (FileNotFoundError, EntryNotFoundError):
-        return None
-    except (OSError, httpx.HTTPError, HFValidationError, UnicodeDecodeError) as error:
-        raise CheckpointUnreachable(str(error).partition("\n")[0]) from error
