@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import asdict
+from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, NoReturn, Optional, TextIO
 
 import typer
 from rich.console import Console
@@ -26,6 +30,27 @@ _MARKS = {
     Level.WARNING: "[yellow]warning[/]",
     Level.PROBLEM: "[red]problem[/]",
 }
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"midm-vllm {version('midm-vllm')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def start(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    # What a terminal cannot show, an ASCII one Korean for instance, is shown by its code.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @app.command()
@@ -68,28 +93,57 @@ def template(
     from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt
 
     if conversation is None:
-        typer.echo(PACKAGED_TEMPLATE)
+        typer.echo(os.fsencode(PACKAGED_TEMPLATE))
         return
-    try:
-        request = json.load(conversation)
-    except ValueError as error:
-        raise typer.BadParameter(f"this is not JSON: {error}") from error
-    if isinstance(request, list):
-        request = {"messages": request}
-    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
-        raise typer.BadParameter('expected a list of messages, or an object with "messages"')
-    options: dict[str, Any] = request.get("chat_template_kwargs") or {}
+    request = _read_request(conversation)
+    options = request.get("chat_template_kwargs") or {}
     try:
         prompt = render_prompt(
             request["messages"],
             request.get("tools"),
             add_generation_prompt=request.get("add_generation_prompt", True),
             allow_control_tokens=options.get("allow_control_tokens", False),
-        )
-    except TemplateError as error:
-        typer.echo(f"Cannot be rendered: {error}", err=True)
-        raise typer.Exit(1) from error
+        ).encode()
+    except UnicodeEncodeError as error:
+        _give_up("a text holds half a surrogate pair, which is no character", error)
+    except RecursionError as error:
+        _give_up("it is nested too deeply", error)
+    except (TemplateError, TypeError, ValueError, AttributeError, LookupError) as error:
+        # All but the first: JSON that is no conversation, which a server refuses before.
+        _give_up(str(error), error)
     typer.echo(prompt, nl=False)
+
+
+def _read_request(file: TextIO) -> dict[str, Any]:
+    """The body of a request, of which the kinds of its members are right."""
+    try:
+        request = json.load(file)
+    except RecursionError as error:
+        raise typer.BadParameter("this is nested too deeply") from error
+    except ValueError as error:
+        raise typer.BadParameter(f"this is not JSON: {error}") from error
+    if isinstance(request, list):
+        request = {"messages": request}
+    if not isinstance(request, dict) or not _are_objects(request.get("messages")):
+        raise typer.BadParameter('expected a list of messages, or an object with "messages"')
+    for message in request["messages"]:
+        content = message.get("content")
+        if not (content is None or isinstance(content, str) or _are_objects(content)):
+            raise typer.BadParameter("the content of a message is text, or a list of parts")
+    if not (request.get("tools") is None or _are_objects(request["tools"])):
+        raise typer.BadParameter('"tools" is a list of objects')
+    if not isinstance(request.get("chat_template_kwargs") or {}, dict):
+        raise typer.BadParameter('"chat_template_kwargs" is an object')
+    return request
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _give_up(reason: str, error: Exception) -> NoReturn:
+    typer.echo(f"Cannot be rendered: {reason}", err=True)
+    raise typer.Exit(1) from error
 
 
 @app.command()
@@ -106,7 +160,7 @@ def parse(
     """Read a model's output and print it as the OpenAI API's assistant message."""
     text = file.read()
     if not stream:
-        typer.echo(json.dumps(parse_output(text).to_openai(), ensure_ascii=False, indent=2))
+        _print_json(parse_output(text).to_openai(), indent=2)
         return
     reader = MarkupReader()
     for start in range(0, len(text), delta_size):
@@ -118,7 +172,12 @@ def parse(
 def _print_delta(delta: str | None, events: list[Event]) -> None:
     """One line of JSON: the delta (null: the end of the output) and the events it caused."""
     shown = [{"event": type(event).__name__, **asdict(event)} for event in events]
-    typer.echo(json.dumps({"delta": delta, "events": shown}, ensure_ascii=False))
+    _print_json({"delta": delta, "events": shown})
+
+
+def _print_json(value: Any, indent: int | None = None) -> None:
+    # JSON is UTF-8, whatever the terminal is.
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent).encode())
 
 
 def _print(console: Console, finding: Finding) -> None:
