@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import sys
 from dataclasses import asdict
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Optional, TextIO, Union
+from typing import Annotated, Any, NoReturn, Optional, TextIO
 
 import typer
-from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from midm_vllm.doctor import Finding, Level, examine
@@ -20,6 +20,7 @@ from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.offline import parse as parse_output
 
 app = typer.Typer(
+    help="Mi:dm on vLLM: check an installation, see a prompt, read an output.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,24 +32,24 @@ _MARKS = {
 }
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(asked: bool) -> None:
+    if asked:
         typer.echo(f"midm-vllm {version('midm-vllm')}")
-        raise typer.Exit
+        raise typer.Exit()
 
 
 @app.callback()
-def main(
-    version: Annotated[
+def start(
+    _version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_print_version,
-                     is_eager=True),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
-    """Mi:dm on vLLM: check an installation, see a prompt, read an output."""
+    # What a terminal cannot show, an ASCII one Korean for instance, is shown by its code.
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show Hangul gets its code points, not a traceback.
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -103,66 +104,57 @@ def template(
         typer.echo(plain_template(), nl=False)
         return
     if conversation is None:
-        typer.echo(PACKAGED_TEMPLATE)
+        typer.echo(os.fsencode(PACKAGED_TEMPLATE))
         return
     request = _read_request(conversation)
-    options: dict[str, Any] = request.get("chat_template_kwargs") or {}
+    options = request.get("chat_template_kwargs") or {}
     try:
         prompt = render_prompt(
             request["messages"],
             request.get("tools"),
             add_generation_prompt=request.get("add_generation_prompt", True),
             allow_control_tokens=options.get("allow_control_tokens", False),
-            control_tokens=options.get("control_tokens"),
-        )
-        prompt.encode()
+        ).encode()
     except UnicodeEncodeError as error:
-        typer.echo(
-            "Cannot be rendered: the conversation holds half of a surrogate pair, "
-            f"{error.object[error.start]!a}, which is no character.",
-            err=True,
-        )
-        raise typer.Exit(1) from error
-    except (TemplateError, TypeError, ValueError, RecursionError) as error:
-        typer.echo(f"Cannot be rendered: {error}", err=True)
-        raise typer.Exit(1) from error
+        _give_up("a text holds half a surrogate pair, which is no character", error)
+    except RecursionError as error:
+        _give_up("it is nested too deeply", error)
+    except (TemplateError, TypeError, ValueError, AttributeError, LookupError) as error:
+        # All but the first: JSON that is no conversation, which a server refuses before.
+        _give_up(str(error), error)
     typer.echo(prompt, nl=False)
 
 
-class _Message(BaseModel):
-    role: str
-    content: Union[str, list[Any], None] = None
-    tool_calls: Optional[list[dict[str, Any]]] = None
-
-
-class _Request(BaseModel):
-    messages: list[_Message]
-    tools: Optional[list[dict[str, Any]]] = None
-    add_generation_prompt: bool = True
-    chat_template_kwargs: Optional[dict[str, Any]] = None
-
-
 def _read_request(file: TextIO) -> dict[str, Any]:
-    """The body of a chat completion request, as it is written."""
+    """The body of a request, of which the kinds of its members are right."""
     try:
         request = json.load(file)
-    except UnicodeDecodeError as error:
-        raise typer.BadParameter(f"this is not UTF-8: {error}") from error
+    except RecursionError as error:
+        raise typer.BadParameter("this is nested too deeply") from error
     except ValueError as error:
         raise typer.BadParameter(f"this is not JSON: {error}") from error
-    except RecursionError as error:
-        raise typer.BadParameter("this JSON nests too deep to be read") from error
     if isinstance(request, list):
         request = {"messages": request}
-    if not isinstance(request, dict) or not isinstance(request.get("messages"), list):
+    if not isinstance(request, dict) or not _are_objects(request.get("messages")):
         raise typer.BadParameter('expected a list of messages, or an object with "messages"')
-    try:
-        _Request.model_validate(request)
-    except ValidationError as error:
-        [first, *_] = error.errors()
-        place = ".".join(map(str, first["loc"]))
-        raise typer.BadParameter(f"{place}: {first['msg']}") from error
+    for message in request["messages"]:
+        content = message.get("content")
+        if not (content is None or isinstance(content, str) or _are_objects(content)):
+            raise typer.BadParameter("the content of a message is text, or a list of parts")
+    if not (request.get("tools") is None or _are_objects(request["tools"])):
+        raise typer.BadParameter('"tools" is a list of objects')
+    if not isinstance(request.get("chat_template_kwargs") or {}, dict):
+        raise typer.BadParameter('"chat_template_kwargs" is an object')
     return request
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _give_up(reason: str, error: Exception) -> NoReturn:
+    typer.echo(f"Cannot be rendered: {reason}", err=True)
+    raise typer.Exit(1) from error
 
 
 @app.command()
@@ -179,7 +171,7 @@ def parse(
     """Read a model's output and print it as the OpenAI API's assistant message."""
     text = file.read()
     if not stream:
-        typer.echo(json.dumps(parse_output(text).to_openai(), ensure_ascii=False, indent=2))
+        _print_json(parse_output(text).to_openai(), indent=2)
         return
     reader = MarkupReader()
     for start in range(0, len(text), delta_size):
@@ -191,7 +183,12 @@ def parse(
 def _print_delta(delta: str | None, events: list[Event]) -> None:
     """One line of JSON: the delta (null: the end of the output) and the events it caused."""
     shown = [{"event": type(event).__name__, **asdict(event)} for event in events]
-    typer.echo(json.dumps({"delta": delta, "events": shown}, ensure_ascii=False))
+    _print_json({"delta": delta, "events": shown})
+
+
+def _print_json(value: Any, indent: int | None = None) -> None:
+    # JSON is UTF-8, whatever the terminal is.
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent).encode())
 
 
 def _print(console: Console, finding: Finding) -> None:

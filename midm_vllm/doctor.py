@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
-from midm_vllm.chat.template_choice import choose_template
+from midm_vllm.chat.template_choice import TemplateChoice, choose_template
 from midm_vllm.compat.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
@@ -69,9 +69,12 @@ def examine(model: str, revision: str | None, tool_parser_plugin: Path | None) -
     for finding in _installation(tool_parser_plugin):
         well = well and finding.level is not Level.PROBLEM
         yield finding
-    if well:
-        yield _load_plugin()
-    yield from _template_and_command(model, revision)
+    # vLLM takes seconds to import, and the hub may take some to answer: at the same time.
+    loading = _start_loading() if well else None
+    choice = choose_template(model, revision)
+    if loading is not None:
+        yield _loaded(loading)
+    yield from _template_and_command(model, revision, choice)
 
 
 def _installation(tool_parser_plugin: Path | None) -> Iterator[Finding]:
@@ -162,7 +165,7 @@ def _plugin_file(file: Path) -> Finding:
     """Whether a ``--tool-parser-plugin`` file imports here and leaves our parser alone."""
     try:
         tree = ast.parse(file.read_text("utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
         return Finding(Level.PROBLEM, f"--tool-parser-plugin {file} cannot be read: {error}")
     leave_out = f"Leave --tool-parser-plugin {file} out: {TOOL_PARSER_NAME} is built in here."
     for node in ast.walk(tree):
@@ -195,19 +198,27 @@ def _exists(module: str) -> bool:
     return False
 
 
-def _load_plugin() -> Finding:
-    done = subprocess.run(
+def _start_loading() -> subprocess.Popen[str]:
+    return subprocess.Popen(
         [sys.executable, "-c", _LOAD_AS_A_SERVER_DOES, *filter(_exists, _WAITED_FOR)],
-        capture_output=True, text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["(no output)"])[-1]
+
+
+def _loaded(loading: subprocess.Popen[str]) -> Finding:
+    _, said = loading.communicate()
+    if loading.returncode:
+        last = (said.strip().splitlines() or ["(no output)"])[-1]
         return Finding(Level.PROBLEM, f"vLLM does not get at {TOOL_PARSER_NAME}: {last}")
     return Finding(Level.WELL, f"vLLM loads the plugin and finds {TOOL_PARSER_NAME}")
 
 
-def _template_and_command(model: str, revision: str | None) -> Iterator[Finding]:
-    choice = choose_template(model, revision)
+def _template_and_command(
+    model: str, revision: str | None, choice: TemplateChoice
+) -> Iterator[Finding]:
     if choice.path:
         what = f"Chat template: the packaged one ({choice.path})"
     else:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 import partial_json_parser
 from pydantic import BaseModel, computed_field
 
-from midm_vllm.markup.output import Output, read_output
+from midm_vllm.markup.output import Call, Output, read_output
 from midm_vllm.markup.reader import MarkupReader
 
 
@@ -65,6 +66,68 @@ class ParsedOutput(BaseModel):
         return message
 
 
+class OutputSoFar:
+    """A :class:`ParsedOutput` of a stream, which is put together when it is looked at.
+
+    Reads as a ``ParsedOutput`` does, and stays what it is while the stream goes
+    on. One that nobody looks at costs nothing: the text belongs to the stream,
+    and this knows how much of it there was.
+    """
+
+    def __init__(self, output: Output) -> None:
+        self._pieces, self._piece_count = output.pieces, len(output.pieces)
+        self._calls, self._call_count = output.calls, len(output.calls)
+        # Earlier calls grow no more once the next one has begun.
+        last = output.calls[-1] if output.calls else None
+        self._last_count = len(last.pieces) if last else 0
+        self._last_complete = last.complete if last else False
+
+    @cached_property
+    def content(self) -> str:
+        """The text that is no call, so far."""
+        return "".join(self._pieces[: self._piece_count])
+
+    @cached_property
+    def calls(self) -> list[ParsedCall]:
+        """The calls so far; only the last one may still grow."""
+        if not self._call_count:
+            return []
+        last = self._calls[self._call_count - 1]
+        return [
+            *(_parsed_call(call) for call in self._calls[: self._call_count - 1]),
+            ParsedCall(
+                name=last.name,
+                arguments="".join(last.pieces[: self._last_count]),
+                complete=self._last_complete,
+            ),
+        ]
+
+    @cached_property
+    def parsed(self) -> ParsedOutput:
+        """The output so far as a pydantic model."""
+        return ParsedOutput.model_construct(content=self.content, calls=self.calls)
+
+    def to_openai(self) -> dict[str, Any]:
+        """See :meth:`ParsedOutput.to_openai`."""
+        return self.parsed.to_openai()
+
+    def model_dump(self, **options: Any) -> dict[str, Any]:
+        """See pydantic's ``BaseModel.model_dump``."""
+        return self.parsed.model_dump(**options)
+
+    def model_dump_json(self, **options: Any) -> str:
+        """See pydantic's ``BaseModel.model_dump_json``."""
+        return self.parsed.model_dump_json(**options)
+
+    def __eq__(self, other: object) -> bool:
+        return self.parsed == (other.parsed if isinstance(other, OutputSoFar) else other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(self.parsed)
+
+
 def parse(text: str) -> ParsedOutput:
     """Read a whole output. Total: every text has a result, and none raises.
 
@@ -72,14 +135,17 @@ def parse(text: str) -> ParsedOutput:
     >>> output.calls[0].name, output.calls[0].value
     ('add', {'a': 1})
     """
-    return _parsed(read_output(text))
+    output = read_output(text)
+    return ParsedOutput(content=output.content, calls=[_parsed_call(call) for call in output.calls])
 
 
-def parse_stream(deltas: Iterable[str]) -> Iterator[ParsedOutput]:
+def parse_stream(deltas: Iterable[str]) -> Iterator[OutputSoFar]:
     """Read an output as it arrives, however it is cut into deltas.
 
     Yields the output so far after each delta, and once more when the stream
     has ended; that last one is what :func:`parse` makes of the whole text.
+    A delta costs what is in it, and an output costs more only when it is
+    looked at.
 
     >>> for output in parse_stream(['<tool_call>{"name": "say", "arguments": {"to": "Kim', '"}}']):
     ...     print(output.calls[0].value, output.calls[0].complete)
@@ -91,16 +157,10 @@ def parse_stream(deltas: Iterable[str]) -> Iterator[ParsedOutput]:
     output = Output()
     for delta in deltas:
         output.add(reader.feed(delta))
-        yield _parsed(output)
+        yield OutputSoFar(output)
     output.add(reader.finish())
-    yield _parsed(output)
+    yield OutputSoFar(output)
 
 
-def _parsed(output: Output) -> ParsedOutput:
-    return ParsedOutput(
-        content=output.content,
-        calls=[
-            ParsedCall(name=call.name, arguments=call.arguments, complete=call.complete)
-            for call in output.calls
-        ],
-    )
+def _parsed_call(call: Call) -> ParsedCall:
+    return ParsedCall(name=call.name, arguments=call.arguments, complete=call.complete)

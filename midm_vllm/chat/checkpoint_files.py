@@ -1,18 +1,19 @@
-"""The small text files of a checkpoint: in a folder, in the hub's local cache, or on the hub.
+"""The small text files of a checkpoint: in a folder, in the hub's cache, or on the hub.
 
-No weights and no tokenizer are read, and nothing waits long: where the hub does
-not answer within :data:`HUB_SECONDS`, what the cache has counts as all there is.
+The cache comes first, and the hub is asked for what is not there, once and for a
+few seconds: a server that starts without a network has to start all the same.
 """
 
 from __future__ import annotations
 
 import os
-from functools import cached_property
+import threading
+import time
 from pathlib import Path
-from typing import Any
 
-#: For the hub's one answer (which files a repository has), and for each file of it.
-HUB_SECONDS = 4.0
+#: Seconds that the hub has to answer a question, and for all that is asked of it.
+ANSWER_TIMEOUT = 3.0
+TOTAL_TIMEOUT = 6.0
 
 
 class CheckpointUnreachable(Exception):
@@ -20,103 +21,131 @@ class CheckpointUnreachable(Exception):
 
 
 class CheckpointFiles:
-    """The files of ``checkpoint``, a folder or a name on the hub, at a revision of it."""
+    """Reads files of one checkpoint: a folder, or a name on the hub.
+
+    ``from_cache`` tells, after reading, that the hub gave no answer and the
+    files are those of an earlier download.
+    """
 
     def __init__(
         self, checkpoint: str, revision: str | None = None, token: str | bool | None = None
     ) -> None:
+        self.from_cache = False
         self._checkpoint = checkpoint
         self._revision = revision
         self._token = token
-        self._some_are_cached = False
-        #: What had to be assumed, as a sentence, or "".
-        self.assumption = ""
+        self._seconds_left = TOTAL_TIMEOUT
+        self._unreachable: CheckpointUnreachable | None = None
 
     def read(self, name: str) -> str | None:
-        """The text of the file, None if the checkpoint lacks it; raises CheckpointUnreachable."""
+        """The text of a file, None if the checkpoint lacks it.
+
+        Raises CheckpointUnreachable with a sentence where it cannot be known.
+        """
         try:
-            path = self._find(name)
+            path = self._path(name)
             return None if path is None else Path(path).read_text("utf-8")
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, UnicodeDecodeError) as error:
-            raise CheckpointUnreachable(f"{name}: {_first_line(error)}") from error
+        except UnicodeDecodeError as error:
+            raise CheckpointUnreachable(f"{name} is not UTF-8 text") from error
+        except OSError as error:
+            raise CheckpointUnreachable(f"{name}: {error.strerror or error}") from error
 
-    def _find(self, name: str) -> str | None:
+    def _path(self, name: str) -> str | None:
         if os.path.isdir(self._checkpoint):
             return os.path.join(self._checkpoint, name)
         if os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in ("1", "true"):
             raise CheckpointUnreachable("VLLM_USE_MODELSCOPE is set")
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        cached = self._cached(name)
+        if isinstance(cached, str):
+            return cached
+        if cached is not None:  # The hub said before that it has no such file.
+            return None
+        try:
+            return self._download(name)
+        except CheckpointUnreachable:
+            # Of a checkpoint that was downloaded before, what is not there does not exist.
+            if not isinstance(self._cached("tokenizer_config.json"), str):
+                raise
+            self.from_cache = True
+            return None
+
+    def _cached(self, name: str) -> object:
+        from huggingface_hub import constants, try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError
 
         try:
-            cached = try_to_load_from_cache(
-                self._checkpoint, name, cache_dir=_cache(), revision=self._revision
+            return try_to_load_from_cache(
+                self._checkpoint, name, cache_dir=constants.HF_HUB_CACHE, revision=self._revision
             )
         except HFValidationError as error:
-            raise CheckpointUnreachable(_first_line(error)) from error
-        if isinstance(cached, str):
-            self._some_are_cached = True
-            return cached
-        if cached is not None or name not in self._names_on_the_hub:
-            return None
-        try:
-            return str(hf_hub_download(
-                self._checkpoint, name, revision=self._revision, token=self._token,
-                cache_dir=_cache(), etag_timeout=HUB_SECONDS,
-            ))
-        except Exception as error:  # Which kind it is depends on the hub client's release.
-            raise CheckpointUnreachable(self._reason(error)) from error
+            raise CheckpointUnreachable(
+                f"{self._checkpoint} is no folder here, and no name the hub could have"
+            ) from error
 
-    @cached_property
-    def _names_on_the_hub(self) -> frozenset[str]:
-        """The files that the hub says there are: one question, asked once."""
-        from huggingface_hub import HfApi
+    def _download(self, name: str) -> str | None:
+        """A file of the hub's, in a thread, since looking up a host's name knows no time limit."""
+        if self._unreachable is not None:
+            raise self._unreachable
+        answer: list[str | None | CheckpointUnreachable] = []
+        thread = threading.Thread(target=lambda: answer.append(self._ask(name)), daemon=True)
+        started = time.monotonic()
+        thread.start()
+        thread.join(self._seconds_left)
+        self._seconds_left = max(0.0, self._seconds_left - (time.monotonic() - started))
+        path = answer[0] if answer else CheckpointUnreachable(_silent())
+        if isinstance(path, CheckpointUnreachable):
+            self._unreachable = path
+            raise path
+        return path
 
-        try:
-            # Unlike a download, this is not tried again and again.
-            info = HfApi(token=self._token).model_info(
-                self._checkpoint, revision=self._revision, timeout=HUB_SECONDS
-            )
-        except Exception as error:  # Which kind it is depends on the hub client's release.
-            if not self._some_are_cached:
-                raise CheckpointUnreachable(self._reason(error)) from error
-            self.assumption = "assuming that the local cache has all its files"
-            return frozenset()
-        return frozenset(file.rfilename for file in info.siblings or [])
-
-    def _reason(self, error: Exception) -> str:
+    def _ask(self, name: str) -> str | None | CheckpointUnreachable:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
         from huggingface_hub.errors import (
+            EntryNotFoundError,
             GatedRepoError,
+            OfflineModeIsEnabled,
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
 
-        if isinstance(error, GatedRepoError):
-            return (
-                f"{self._checkpoint} is gated: ask for access on its page on the hub, then run "
-                "`hf auth login` or set HF_TOKEN"
+        model = self._checkpoint
+        try:
+            # Asked without retries; downloading retries for a minute if it gets no answer.
+            url = hf_hub_url(model, name, revision=self._revision)
+            get_hf_file_metadata(url, token=self._token, timeout=ANSWER_TIMEOUT)
+            return hf_hub_download(
+                model,
+                name,
+                revision=self._revision,
+                token=self._token,
+                etag_timeout=ANSWER_TIMEOUT,
             )
-        if isinstance(error, RepositoryNotFoundError):
-            return (
-                f"the hub has no {self._checkpoint}, or it is private: check the name, or run "
-                "`hf auth login` or set HF_TOKEN"
+        except GatedRepoError:
+            reason = (
+                f"{model} is gated: accept its terms on its page, and give a token of that "
+                "account in HF_TOKEN"
             )
-        if isinstance(error, RevisionNotFoundError):
-            return f"{self._checkpoint} has no revision {self._revision}"
-        return (
-            f"the hub does not answer, and the local cache has no {self._checkpoint}: "
-            f"{_first_line(error)}"
-        )
+        except RepositoryNotFoundError:
+            reason = (
+                f"the hub has no {model}, or it is private: check the name, or give a token "
+                "in HF_TOKEN"
+            )
+        except RevisionNotFoundError:
+            reason = f"the hub has no revision {self._revision} of {model}"
+        except EntryNotFoundError:
+            return None
+        except OfflineModeIsEnabled:
+            reason = f"{model} is not in the hub's cache, and HF_HUB_OFFLINE is set"
+        except Exception as error:
+            # The hub's client lets its HTTP library's out: requests, httpx or httpx2, by release.
+            said = str(error).strip().partition("\n")[0]
+            reason = f"{_silent()}: {type(error).__name__}{f', {said}' if said else ''}"
+        return CheckpointUnreachable(reason)
 
 
-def _cache() -> Any:
-    # Asked for each time: the default argument of the hub's functions is bound at import.
+def _silent() -> str:
     from huggingface_hub import constants
 
-    return constants.HF_HUB_CACHE
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return f"no answer from the hub at {constants.ENDPOINT}"

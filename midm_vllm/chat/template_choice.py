@@ -16,8 +16,6 @@ from types import ModuleType
 from midm_vllm.chat.checkpoint_files import CheckpointFiles, CheckpointUnreachable
 from midm_vllm.chat.rendering import MIDM1_MODEL_TYPE, PACKAGED_TEMPLATE, compile_template
 
-Read = Callable[[str], "str | None"]
-
 
 @dataclass(frozen=True)
 class TemplateChoice:
@@ -44,11 +42,17 @@ def choose_template(
     try:
         path, reason = _choose(checkpoint, files.read)
     except CheckpointUnreachable as error:
-        return TemplateChoice(None, f"its files cannot be read from here ({error})", known=False)
-    return TemplateChoice(path, ", ".join(filter(None, (reason, files.assumption))))
+        return TemplateChoice(
+            None,
+            f"its files cannot be read from here and it is assumed to handle tools ({error})",
+            known=False,
+        )
+    if files.from_cache:
+        reason += ", going by its copy in the hub's cache"
+    return TemplateChoice(path, reason)
 
 
-def _choose(checkpoint: str, read: Read) -> tuple[str | None, str]:
+def _choose(checkpoint: str, read: Callable[[str], str | None]) -> tuple[str | None, str]:
     template = _checkpoint_template(checkpoint, read)
     if template is not None and handles_tools(template):
         return None, "it handles tools"
@@ -91,7 +95,7 @@ def register_template_fallback(registry: ModuleType) -> None:
     registry.register_chat_template_fallback_path("llama", fallback)
 
 
-def _checkpoint_template(checkpoint: str, read: Read) -> str | None:
+def _checkpoint_template(checkpoint: str, read: Callable[[str], str | None]) -> str | None:
     """The template a request with tools gets from the checkpoint's tokenizer.
 
     Where Transformers looks, in its order: ``additional_chat_templates/`` and
@@ -101,16 +105,20 @@ def _checkpoint_template(checkpoint: str, read: Read) -> str | None:
     config = read("tokenizer_config.json")
     if config is None and read("config.json") is None:
         raise CheckpointUnreachable(
-            f"there is no tokenizer_config.json or config.json in {checkpoint}: is the name right?"
+            f"{checkpoint} has neither tokenizer_config.json nor config.json: is the name right?"
         )
     template = read("additional_chat_templates/tool_use.jinja") or read("chat_template.jinja")
     if template is not None or config is None:
         return template
     try:
         in_config = json.loads(config).get("chat_template")
-    except ValueError as error:
-        raise CheckpointUnreachable(f"tokenizer_config.json: {error}") from error
-    if isinstance(in_config, list):
-        named = {entry["name"]: entry["template"] for entry in in_config}
-        in_config = named.get("tool_use", named.get("default"))
+        if isinstance(in_config, list):
+            named = {entry["name"]: entry["template"] for entry in in_config}
+            in_config = named.get("tool_use", named.get("default"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointUnreachable(f"tokenizer_config.json is no JSON: {error}") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise CheckpointUnreachable(
+            "the chat_template in tokenizer_config.json is not as Transformers reads it"
+        ) from error
     return None if in_config is None else str(in_config)

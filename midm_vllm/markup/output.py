@@ -48,9 +48,12 @@ class Output:
                 self.calls[event.index].complete = True
 
 
-def read_output(text: str) -> Output:
-    """Read a whole output. Total: every text has a result, and none raises."""
-    reader = MarkupReader()
+def read_output(text: str, reader: MarkupReader | None = None) -> Output:
+    """Read a whole output. Total: every text has a result, and none raises.
+
+    ``reader`` is one that has read nothing yet; without one, a plain one.
+    """
+    reader = reader or MarkupReader()
     output = Output()
     output.add(reader.feed(text))
     output.add(reader.finish())

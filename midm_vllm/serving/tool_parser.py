@@ -24,6 +24,7 @@ from midm_vllm.markup.events import ArgumentText, CallStarted, ContentText, Even
 from midm_vllm.markup.output import read_output
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.names import STRUCTURAL_TAG_MODEL
+from midm_vllm.serving.continued_call import ContinuingReader, begun_call
 
 if hasattr(ToolParser, "engine_based_streaming"):  # From 0.24 vLLM asks for a grammar.
     # Half a second that no request should wait.
@@ -102,7 +103,7 @@ class MidmToolParser(ToolParser):
             return ExtractedToolCallInformation(
                 tools_called=False, tool_calls=[], content=model_output
             )
-        output = read_output(model_output)
+        output = read_output(model_output, _reader_for(request))
         return ExtractedToolCallInformation(
             tools_called=bool(output.calls),
             tool_calls=[
@@ -127,6 +128,7 @@ class MidmToolParser(ToolParser):
             if not wants_calls(request):
                 return DeltaMessage(content=delta_text) if delta_text else None
             self._reads_calls = True
+            self._reader = _reader_for(request)
             self.engine_based_streaming = True  # So that the end of the stream is told.
         return delta_message(self._reader.feed(delta_text))
 
@@ -150,6 +152,11 @@ def wants_calls(request: ChatCompletionRequest | None) -> bool:
     return request is None or (bool(request.tools) and request.tool_choice != "none")
 
 
+def _reader_for(request: Any) -> MarkupReader:
+    begun = begun_call(request)
+    return ContinuingReader(begun) if begun else MarkupReader()
+
+
 def _strict_by_default(tool: Any) -> Any:
     """The tool (of Chat Completions or of Responses), strict if it does not say otherwise."""
     function = getattr(tool, "function", tool)
@@ -161,18 +168,19 @@ def _strict_by_default(tool: Any) -> Any:
 
 def delta_message(events: list[Event]) -> DeltaMessage | None:
     """The events of one delta as vLLM's message, with one entry for each call."""
-    content = ""
+    # A delta may be long, so its pieces are joined once.
+    content: list[str] = []
     # Plain data, which pydantic turns into one message faster than it builds three objects.
     calls: list[Any] = []
+    pieces: list[list[str]] = []
     for event in events:
         if isinstance(event, ArgumentText):
-            if calls and calls[-1]["index"] == event.index:
-                function = calls[-1]["function"]
-                function["arguments"] = function.get("arguments", "") + event.text
-            else:
-                calls.append({"index": event.index, "function": {"arguments": event.text}})
+            if not calls or calls[-1]["index"] != event.index:
+                calls.append({"index": event.index, "function": {}})
+                pieces.append([])
+            pieces[-1].append(event.text)
         elif isinstance(event, ContentText):
-            content += event.text
+            content.append(event.text)
         elif isinstance(event, CallStarted):
             calls.append({
                 "index": event.index,
@@ -180,9 +188,13 @@ def delta_message(events: list[Event]) -> DeltaMessage | None:
                 "type": "function",
                 "function": {"name": event.name},
             })
+            pieces.append([])
+    for call, arguments in zip(calls, pieces):
+        if arguments:
+            call["function"]["arguments"] = "".join(arguments)
     # Fields that are not set are not sent.
     if calls:
-        return DeltaMessage(content=content, tool_calls=calls) if content else DeltaMessage(
-            tool_calls=calls
+        return DeltaMessage(content="".join(content), tool_calls=calls) if content else (
+            DeltaMessage(tool_calls=calls)
         )
-    return DeltaMessage(content=content) if content else None
+    return DeltaMessage(content="".join(content)) if content else None

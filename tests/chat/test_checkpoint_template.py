@@ -77,13 +77,31 @@ def test_midm_1_keeps_its_own_form(tmp_path: Path, own: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "files", [{}, {CONFIG: "{"}, {"weights.gguf": ""}], ids=["empty", "broken", "other"]
+    "files",
+    [
+        {},
+        {CONFIG: "{"},
+        {"weights.gguf": ""},
+        {CONFIG: "[" * 100_000},
+        {CONFIG: "[]"},
+        {CONFIG: in_config([{"name": "default"}])},
+        {CONFIG: in_config(["default"])},
+    ],
+    ids=["empty", "broken", "other", "nested", "list", "no template", "no names"],
 )
 def test_nothing_is_decided_about_what_cannot_be_read(
     tmp_path: Path, files: dict[str, str]
 ) -> None:
     choice = choose_template(write(tmp_path, files))
     assert (choice.path, choice.known) == (None, False)
+
+
+def test_a_template_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    folder = write(tmp_path, {CONFIG: "{}"})
+    (tmp_path / JINJA).write_bytes("안녕 {{ tools }}".encode("cp949"))
+    choice = choose_template(folder)
+    assert not choice.known
+    assert f"{JINJA} is not UTF-8 text" in choice.reason
 
 
 @pytest.mark.parametrize("name", ["s3://bucket/midm", "/no/such/folder", "midm.gguf", "a/b/c"])
@@ -104,7 +122,8 @@ def test_the_hubs_cache_is_enough_and_the_revision_counts(
     write(repository, {"refs/main": "1" * 40, "refs/old": "2" * 40})
     write(repository / "snapshots" / ("1" * 40), {CONFIG: in_config(WITH_TOOLS)})
     write(repository / "snapshots" / ("2" * 40), {CONFIG: in_config(PLAIN)})
-    assert choose_template("K-intelligence/Midm").reason.startswith("it handles tools, assuming ")
+    reason = choose_template("K-intelligence/Midm").reason
+    assert reason == "it handles tools, going by its copy in the hub's cache"
     assert choose_template("K-intelligence/Midm", "old").path == str(PACKAGED_TEMPLATE)
     assert not choose_template("K-intelligence/Midm", "never").known
 

@@ -162,14 +162,6 @@ def test_template_takes_a_list_of_messages_from_standard_input() -> None:
         ('[{"role": "wizard"}]', 1, "Unknown role wizard"),
         ("[", 2, "not JSON"),
         ('{"prompt": ""}', 2, "expected a list of messages"),
-        ('[{"role": "user", "content": 5}]', 2, "messages.0.content"),
-        ('["hello"]', 2, "messages.0"),
-        ('{"messages": [], "tools": ["f"]}', 2, "tools.0"),
-        ('{"messages": [], "tools": [{"function": 5}]}', 1, "Cannot be rendered"),
-        ('{"messages": [], "chat_template_kwargs": [1]}', 2, "chat_template_kwargs"),
-        ('[{"role": "user", "content": "\\ud800"}]', 1, "half of a surrogate pair"),
-        ("[" * 5000, 2, "nests too deep"),
-        ("[" * 50 + "]" * 50, 2, "messages.0"),
     ],
 )
 def test_template_says_what_is_wrong(text: str, status: int, said: str) -> None:
@@ -177,28 +169,6 @@ def test_template_says_what_is_wrong(text: str, status: int, said: str) -> None:
     assert done.returncode == status
     assert said in done.stderr
     assert not done.stdout
-
-
-def test_a_file_that_is_no_text_is_refused_with_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").write_bytes(b"\xff\xfe\x00")
-    for name in ("weights.bin", "no-such-file", ""):
-        done = midm_vllm_command("template", str(tmp_path / name))
-        assert done.returncode == 2
-        assert "Traceback" not in done.stderr
-        assert "Invalid value" in done.stderr
-
-
-def test_a_korean_path_is_shown_on_a_terminal_that_knows_ascii(tmp_path: Path) -> None:
-    model = tmp_path / "믿음"
-    model.mkdir()
-    done = midm_vllm_command("doctor", str(model), PYTHONIOENCODING="ascii", VLLM_PLUGINS="")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert r"\ubbff\uc74c" in done.stdout
-
-
-def test_the_version_is_told() -> None:
-    assert midm_vllm_command("--version").stdout == f"midm-vllm {version('midm-vllm')}\n"
 
 
 @pytest.mark.parametrize("from_file", [True, False])
@@ -225,3 +195,78 @@ def test_parse_shows_what_leaves_with_each_delta() -> None:
         {"event": "ArgumentText", "index": 0, "text": '"서울"}'},
         {"event": "CallEnded", "index": 0},
     ]
+
+
+def nested(depth: int) -> str:
+    return '[{"role": "user", "content": "' + "x" + '", "more": ' + "[" * depth + "]" * depth + "}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[{"role": "user", "content": 5}]', "text, or a list of parts"),
+        ('[{"role": "user", "content": ["hello"]}]', "text, or a list of parts"),
+        ('["hello"]', "expected a list of messages"),
+        ('{"messages": [], "tools": ["f"]}', '"tools" is a list of objects'),
+        ('{"messages": [], "chat_template_kwargs": [1]}', '"chat_template_kwargs" is an object'),
+        ('[{"role": "user", "content": "\\ud800"}]', "half a surrogate pair"),
+        ('[{"role": "assistant", "tool_calls": 5}]', "annot be rendered"),
+        ('[{"role": "assistant", "tool_calls": [{"function": 5}]}]', "annot be rendered"),
+        ('{"messages": [{"role": "user", "content": ""}], "tools": [{"function": 5}]}', None),
+        (nested(5_000), "nested too deeply"),
+        ("[" * 100_000, "nested too deeply"),
+        ("9" * 5_000, "not JSON"),
+    ],
+)
+def test_template_takes_any_json_without_a_traceback(text: str, said: str | None) -> None:
+    done = midm_vllm_command("template", "-", text=text)
+    assert "Traceback" not in done.stderr
+    if said is not None:
+        assert done.returncode in (1, 2)
+        assert said in " ".join(done.stderr.replace("│", "").split())
+
+
+@pytest.mark.parametrize("command", ["template", "parse"])
+def test_a_file_that_is_no_text_is_no_traceback(command: str, tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(bytes(range(256)))
+    for file in (binary, tmp_path, tmp_path / "none"):
+        done = midm_vllm_command(command, str(file))
+        assert "Traceback" not in done.stderr
+        assert done.returncode == (0 if (command, file) == ("parse", binary) else 2)
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "midm_vllm", "parse", "--stream", "--delta-size", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd="/",
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(b"word " * 20_000)
+    assert process.returncode == 1
+    assert b"Traceback" not in errors
+
+
+def test_an_ascii_terminal_gets_korean_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "미듬"
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text("{}")
+    ascii_only = {"PYTHONIOENCODING": "ascii", "VLLM_PLUGINS": ""}
+    done = midm_vllm_command("doctor", str(folder), **ascii_only)
+    assert "Traceback" not in done.stderr
+    assert "\\ubbf8\\ub4ec" in done.stdout
+    assert json.loads(midm_vllm_command("parse", text="안녕", **ascii_only).stdout)["content"] == (
+        "안녕"
+    )
+    messages = json.dumps([{"role": "user", "content": "안녕하세요"}])
+    expected = (PROMPTS / "user.txt").read_text("utf-8")
+    assert midm_vllm_command("template", "-", text=messages, **ascii_only).stdout == expected
+
+
+def test_the_version_is_printed() -> None:
+    done = midm_vllm_command("--version")
+    assert (done.returncode, done.stdout) == (0, f"midm-vllm {version('midm-vllm')}\n")

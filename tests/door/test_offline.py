@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,32 @@ def test_the_example_calls_a_tool_with_llm_chat(checkpoint: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     assert "convert_area" in done.stdout
     assert "약 25.41평입니다." in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a<tool_call>", "말 ", '<tool_call>{"name": "f", "arguments": {}}</tool_call>'],
+    ids=["openings", "prose", "calls"],
+)
+def test_the_outputs_of_a_stream_share_what_they_hold(text: str) -> None:
+    """What all outputs of a stream take together grows as the stream does, not as its square."""
+
+    def held(count: int) -> int:
+        tracemalloc.start()
+        outputs = list(parse_stream([text] * count))
+        size, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert outputs[-1] == parse(text * count)
+        return size
+
+    held(10)  # What is made once is made here.
+    assert held(2_000) < 3 * held(1_000)
+
+
+def test_an_output_stays_what_it_was_while_the_stream_goes_on() -> None:
+    text = TEXT * 3
+    outputs = list(parse_stream(text))
+    for end, output in enumerate(outputs[:-1], start=1):
+        *_, then, _ = parse_stream([text[:end]] if end == 1 else [text[: end - 1], text[end - 1]])
+        assert output == then
+        assert output.model_dump() == then.model_dump()

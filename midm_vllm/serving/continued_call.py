@@ -1,0 +1,72 @@
+"""A call that the request began (``continue_final_message``) and the model ends.
+
+The client's last message ends inside ``<tool_call>…``, and the model writes the
+rest. What the client has of it is text and no call, so the answer holds the
+whole call: what was begun is read ahead of the output. Where it proves to be no
+call, only what the model wrote is content: the client has the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from midm_vllm.markup.events import CallStarted, ContentText, Event
+from midm_vllm.markup.reader import MarkupReader
+from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
+
+
+def begun_call(request: Any) -> str:
+    """What the request's last message holds of a call that it does not end; "" without one."""
+    if not getattr(request, "continue_final_message", False):
+        return ""
+    text = _text(request.messages[-1])
+    start = text.rfind(OPENING_TAG)
+    return "" if start < 0 or CLOSING_TAG in text[start:] else text[start:]
+
+
+def _text(message: Any) -> str:
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+
+
+class ContinuingReader(MarkupReader):
+    """Reads an output that continues the text ``begun``.
+
+    Calls are told whole, content without what was begun. Events of what was
+    begun come with those of the first delta.
+    """
+
+    def __init__(self, begun: str) -> None:
+        super().__init__()
+        #: What was begun and may yet come back as content.
+        self._begun = begun
+        self._first_events = super().feed(begun)
+
+    def feed(self, text: str) -> list[Event]:
+        """See :meth:`MarkupReader.feed`."""
+        return self._without_begun(super().feed(text))
+
+    def finish(self) -> list[Event]:
+        """See :meth:`MarkupReader.finish`."""
+        return self._without_begun(super().finish())
+
+    def _without_begun(self, events: list[Event]) -> list[Event]:
+        events, self._first_events = self._first_events + events, []
+        if not self._begun:
+            return events
+        kept: list[Event] = []
+        for event in events:
+            if isinstance(event, CallStarted):
+                self._begun = ""
+            elif isinstance(event, ContentText) and self._begun:
+                known = len(event.text) if self._begun.startswith(event.text) else (
+                    len(self._begun) if event.text.startswith(self._begun) else 0
+                )
+                self._begun = self._begun[known:] if known else ""
+                event = ContentText(event.text[known:])
+                if not event.text:
+                    continue
+            kept.append(event)
+        return kept

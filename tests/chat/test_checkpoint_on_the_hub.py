@@ -1,0 +1,148 @@
+"""What a hub answers, or does not: a stand-in for it on this machine, and its real client."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+COMMIT = "1" * 40
+WITH_TOOLS = json.dumps({"chat_template": "{{ tools }}"}).encode()
+ASK = """
+import json, sys
+from midm_vllm.chat.template_choice import choose_template
+for name in sys.argv[1:]:
+    choice = choose_template(*name.split("@"))
+    print(json.dumps([choice.known, choice.path, choice.reason]))
+"""
+
+
+class Hub(ThreadingHTTPServer):
+    """Answers by the owner's name, with the headers of the hub; counts what it is asked."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answers)
+        self.asked: Counter[str] = Counter()
+        self.ended = threading.Event()
+        self.down = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Answers(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_HEAD(self) -> None:
+        if "/resolve/" not in self.path:  # The client's questions about itself.
+            return self._answer(404)
+        _, owner, _, _, revision, name = self.path.split("/", 5)
+        self.server.asked[f"{owner} {name}"] += 1
+        if owner == "silent":
+            self.server.ended.wait()
+        elif owner == "gated":
+            self._answer(403, error="GatedRepo")
+        elif owner == "missing":
+            self._answer(401, error="RepoNotFound")
+        elif owner == "broken" or self.server.down:
+            self._answer(503)
+        elif revision == "never":
+            self._answer(404, error="RevisionNotFound")
+        elif name != "tokenizer_config.json":
+            self._answer(404, error="EntryNotFound")
+        else:
+            self._answer(200, WITH_TOOLS)
+
+    do_GET = do_HEAD
+
+    def _answer(self, status: int, body: bytes = b"", error: str | None = None) -> None:
+        self.send_response(status)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", '"1234"')
+        self.send_header("Content-Length", str(len(body)))
+        if error:
+            self.send_header("X-Error-Code", error)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.ended.set()
+        server.shutdown()
+
+
+def choices(url: str, cache: Path, *names: str) -> list[tuple[bool, str | None, str]]:
+    """What a new process chooses for each checkpoint, asking the hub at ``url``."""
+    environment = {name: value for name, value in os.environ.items() if "_OFFLINE" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, *names],
+        capture_output=True,
+        text=True,
+        env=environment | {"HF_ENDPOINT": url, "HF_HOME": str(cache)},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "retry" not in done.stderr.lower()
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_each_refusal_is_one_sentence_and_asked_for_once(hub: Hub, tmp_path: Path) -> None:
+    names = ("gated/m", "missing/m", "broken/m", "silent/m", "here/m@never")
+    said = {
+        "gated/m": "gated/m is gated: accept its terms on its page, and give a token",
+        "missing/m": "the hub has no missing/m, or it is private: check the name",
+        "broken/m": f"no answer from the hub at {hub.url}: ",
+        "silent/m": f"no answer from the hub at {hub.url}",
+        "here/m@never": "the hub has no revision never of here/m",
+    }
+    for name, (known, path, reason) in zip(names, choices(hub.url, tmp_path, *names)):
+        assert (known, path) == (False, None)
+        assert said[name] in reason and "\n" not in reason
+    assert set(hub.asked.values()) == {1}
+
+
+def test_what_the_hub_has_is_read_and_next_time_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
+    assert choices(hub.url, tmp_path, "here/m") == [[True, None, "it handles tools"]]
+    hub.down = True
+    [(known, path, reason)] = choices(hub.url, tmp_path, "here/m")
+    assert (known, path) == (True, None)
+    assert reason == "it handles tools, going by its copy in the hub's cache"
+
+
+def test_a_cached_checkpoint_does_without_the_hub(hub: Hub, tmp_path: Path) -> None:
+    snapshot = tmp_path / "hub" / "models--silent--m" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "tokenizer_config.json").write_bytes(WITH_TOOLS)
+    refs = snapshot.parents[1] / "refs"
+    refs.mkdir()
+    (refs / "main").write_text(COMMIT)
+    [(known, path, reason)] = choices(hub.url, tmp_path, "silent/m")
+    assert (known, path) == (True, None)
+    assert reason == "it handles tools, going by its copy in the hub's cache"
+    assert hub.asked.total() == 1
+
+
+def test_a_hub_that_refuses_connections_is_named(tmp_path: Path) -> None:
+    with Hub() as closed:
+        url = closed.url
+    [(known, path, reason)] = choices(url, tmp_path, "here/m")
+    assert (known, path) == (False, None)
+    assert f"no answer from the hub at {url}: " in reason
