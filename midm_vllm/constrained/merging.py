@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from midm_vllm.constrained.contradiction import choices, same
+
 Schema = dict[str, Any]
 
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
@@ -26,6 +28,7 @@ def merged(one: Any, other: Any) -> Any:
         if one is False or other is False:
             return False
         return other if one is True else one
+    one, other = _with_enum(one), _with_enum(other)
     result = {
         key: value for key, value in one.items()
         if key not in OBJECT_KEYWORDS and key not in ARRAY_KEYWORDS
@@ -44,6 +47,9 @@ def merged(one: Any, other: Any) -> Any:
             result[key] = min(value, result[key])
         elif key in _LOWER and _are_numbers(value, result[key]):
             result[key] = max(value, result[key])
+        elif key == "enum":
+            kept = {same(each) for each in value} if isinstance(value, list) else set()
+            result[key] = [each for each in result[key] if same(each) in kept]
         elif key == "allOf":
             result[key] = [*result[key], *value]
         elif key == "uniqueItems":
@@ -52,7 +58,25 @@ def merged(one: Any, other: Any) -> Any:
             result["allOf"] = [*result.get("allOf", ()), {key: value}]
     result |= _objects(one, other)
     result |= _arrays(one, other)
-    return result
+    return False if is_impossible(result) else result
+
+
+def is_impossible(schema: Schema) -> bool:
+    """Whether a flat schema plainly allows nothing."""
+    if schema.get("enum") == []:
+        return True
+    members = _dict(schema, "properties")
+    return schema.get("type") in ("object", ["object"]) and any(
+        isinstance(name, str) and members.get(name) is False for name in _list(schema, "required")
+    )
+
+
+def _with_enum(schema: Schema) -> Schema:
+    """The schema with ``enum`` in place of ``const``, where it has both kinds to merge."""
+    if "const" not in schema or "enum" in schema:
+        return schema
+    rest = {key: value for key, value in schema.items() if key != "const"}
+    return {**rest, "enum": [schema["const"]]}
 
 
 def both(one: Any, other: Any) -> Any:
@@ -61,7 +85,14 @@ def both(one: Any, other: Any) -> Any:
         return other
     if other is True:
         return one
-    return False if one is False or other is False else {"allOf": [one, other]}
+    if one is False or other is False:
+        return False
+    mine, theirs = choices(one), choices(other)
+    if mine is not None and theirs is not None and not {same(each) for each in mine}.intersection(
+        map(same, theirs)
+    ):
+        return False
+    return {"allOf": [one, other]}
 
 
 def _objects(one: Schema, other: Schema) -> Schema:

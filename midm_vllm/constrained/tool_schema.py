@@ -8,6 +8,7 @@ benchmark ask here.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -19,12 +20,14 @@ from midm_vllm.constrained.rewriting import Finding, Rewriting
 
 #: What the schemas of a request may cost together: a schema inside a schema is one node, and so
 #: are 20 values to choose from, or 500 characters of them. Half of 0.1 seconds on a slow core.
-NODES = 3000
+NODES = 2000
 #: How a value is written, the text's spaces included: as ``json.dumps`` writes it.
 SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _ANY_OBJECT = {"type": "object"}
 #: How often a schema is given to llguidance to find out what it does not take.
 _TRIALS = 60
+# Where llguidance's message says where in the grammar it stopped.
+_where = re.compile(r"^at [^:]*: (?:failed to compile JSON schema: )?")
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,9 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
     root = rewriting.root
     if arguments and root is not False:
         root = _as_object(root)
-    root, more = _loosened(root, rewriting.places)
+    if root is not False and len(json.dumps(root)) > 100 * nodes:
+        return _unread(f"written out it is larger than {nodes} nodes")
+    root, more = _loosened(root, rewriting.places, min(_TRIALS, 3 * nodes // rewriting.nodes))
     findings += more
     if any(finding.keyword == "schema" and finding.place == "$" for finding in findings):
         root = _ANY_OBJECT if arguments else {}
@@ -135,18 +140,18 @@ def _as_object(root: dict[str, Any]) -> dict[str, Any]:
 # What llguidance does not take though it was written for it.
 
 
-def _loosened(root: Any, places: Mapping[int, str]) -> tuple[dict[str, Any], list[Finding]]:
+def _loosened(root: Any, places: Mapping[int, str], most: int) -> tuple[dict[str, Any], list[Finding]]:
     """The schema without what llguidance refuses, found by trial: place by place."""
     if root is False:
         return _ANY_OBJECT, [Finding("schema", "$", "no value is possible")]
     findings: list[Finding] = []
     reason = _refusal(root)
     trials = 0
-    while reason and trials < _TRIALS:
+    while reason and trials < most:
         culprit = root
         reason_there = reason
         descending = True
-        while descending and trials < _TRIALS:
+        while descending and trials < most:
             descending = False
             for holder, key in _inside(culprit):
                 child = holder[key]
@@ -184,7 +189,7 @@ def _inside(schema: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
 def _refusal(schema: dict[str, Any]) -> str:
     grammar = f"start: args\nargs: %json {json.dumps(schema, ensure_ascii=False)}"
     message: str = LLMatcher.validate_grammar(grammar, _tokenizer())
-    return message.splitlines()[0][:200] if message else ""
+    return _where.sub("", message.splitlines()[0])[:200] if message else ""
 
 
 @lru_cache(maxsize=1)

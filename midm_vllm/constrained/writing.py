@@ -14,14 +14,32 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Protocol
 
 from midm_vllm.constrained.contradiction import ANNOTATIONS, TYPES, choices, same
+from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible
 from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern
 
 Schema = dict[str, Any]
 
 #: The formats that are enforced. Others say nothing, as the standard permits.
-FORMATS = frozenset((
-    "date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid",
-))
+FORMATS = {
+    **{name: name for name in (
+        "date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid",
+    )},
+    # Narrower than they may be: ASCII alone.
+    "idn-email": "email", "idn-hostname": "hostname", "iri": "uri",
+}
+_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=@/-]|%[0-9A-Fa-f]{2})*"
+_REST = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
+_REFERENCE = rf"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?{_PATH}(?:\?{_REST})?(?:#{_REST})?$"
+_POINTER = r"(?:/(?:[^~/]|~[01])*)*"
+#: Formats that llguidance does not know.
+FORMAT_PATTERNS = {
+    "uri-reference": _REFERENCE,
+    "iri-reference": _REFERENCE,
+    "uri-template": r"^(?:[A-Za-z0-9._~!$&()*+,;=:@/?#-]|%[0-9A-Fa-f]{2}"
+                    r"|\{[+#./;?&]?[A-Za-z0-9_]+(?:,[A-Za-z0-9_]+)*\*?\})*$",
+    "json-pointer": rf"^{_POINTER}$",
+    "relative-json-pointer": rf"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",
+}
 # What llguidance's parser and lexer can have open at once, with room to spare.
 MAX_OPTIONAL = 400
 MAX_LENGTH = 50_000
@@ -48,6 +66,12 @@ def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     counted = _by_count(schema)
     if counted is not None:
         return {"anyOf": [write_flat(writer, each, place, depth) for each in counted]}
+    if is_impossible({"type": "object", **schema}):
+        kinds = [kind for kind in _named_types(schema) if kind != "object"]
+        if not kinds or schema.get("enum") == []:
+            return False
+        schema = {key: value for key, value in schema.items() if key not in OBJECT_KEYWORDS}
+        schema["type"] = kinds
     written: Schema = {}
     _types(writer, schema, written, place)
     if not _values(writer, schema, written, place):
@@ -61,7 +85,7 @@ def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
             writer.free(keyword, place, reason)
     beside = [write_flat(writer, each, place, depth) for each in schema.get("allOf", ())]
     if beside:
-        written["allOf"] = beside
+        written.setdefault("allOf", []).extend(beside)
     return written
 
 
@@ -71,6 +95,11 @@ _UNSAID = {
     "$dynamicRef": "only '$ref' is followed",
     "$recursiveRef": "only '$ref' is followed",
 }
+
+
+def _named_types(schema: Schema) -> list[Any]:
+    named = schema.get("type", list(TYPES))
+    return named if isinstance(named, list) else [named]
 
 
 def _types(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
@@ -89,11 +118,11 @@ def _values(writer: Writer, schema: Schema, written: Schema, place: str) -> bool
         if keyword not in schema:
             continue
         values = choices({keyword: schema[keyword]})
-        if not values:
+        if values is None:
             writer.free(keyword, place, "it is no list of values")
             continue
         exact = {same(each): each for each in values if _is_exact(each)}
-        if not exact:
+        if values and not exact:
             writer.free(keyword, place, "no grammar writes numbers of more than 53 bits exactly")
             continue
         kept = exact if kept is None else {key: kept[key] for key in kept if key in exact}
@@ -175,13 +204,19 @@ def _counts(
 
 def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
     _counts(writer, schema, written, place, "Length", MAX_LENGTH)
-    if schema.get("format") in FORMATS:
-        written["format"] = schema["format"]
+    named = schema.get("format")
+    if isinstance(named, str) and named in FORMATS:
+        written["format"] = FORMATS[named]
     if "pattern" in schema:
         try:
             written["pattern"] = rust_pattern(schema["pattern"])
         except (UnsupportedPattern, TypeError) as error:
             writer.free("pattern", place, str(error))
+    if isinstance(named, str) and named in FORMAT_PATTERNS:
+        if "pattern" in written:
+            written["allOf"] = [{"pattern": FORMAT_PATTERNS[named]}]
+        else:
+            written["pattern"] = FORMAT_PATTERNS[named]
 
 
 def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: int) -> None:
