@@ -53,6 +53,8 @@ def _translated(element: str) -> str:
 
 def _escape(element: str) -> str:
     """An escape whose meaning Rust writes in another way."""
+    if element in (r"\u", r"\x", r"\p", r"\P", r"\c"):
+        raise UnsupportedPattern(f"{element!r} names no character")
     if element.startswith(r"\u") and not element.startswith(r"\u{"):
         if 0xD800 <= int(element[2:], 16) < 0xE000:
             raise UnsupportedPattern("it names half a character")

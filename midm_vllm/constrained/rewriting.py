@@ -30,7 +30,7 @@ from midm_vllm.constrained.writing import write_flat
 
 Schema = dict[str, Any]
 
-MAX_DEPTH = 64
+MAX_DEPTH = 48
 #: How many flat schemas one becomes, at most.
 MAX_ALTERNATIVES = 200
 MAX_BRANCHES = 1000
@@ -86,6 +86,7 @@ class Rewriting:
         self._before_2019 = is_before_2019(document)
         self._base = document.get("$id", document.get("id")) if isinstance(document, dict) else ""
         self._anchors: dict[str, Any] | None = None
+        self._looked = 0
         self._names: dict[str, str] = {}
         self._pending: list[str] = []
         #: Which definition leads to which without a member or an item in between.
@@ -116,7 +117,7 @@ class Rewriting:
         return written
 
     def _write(self, schema: Any, place: str, depth: int) -> Any:
-        if not self._counts(1, place):
+        if not self.counts(1, place):
             return {}
         if isinstance(schema, bool):
             return schema
@@ -143,7 +144,8 @@ class Rewriting:
         self.places[id(written)] = place
         return written
 
-    def _counts(self, nodes: int, place: str) -> bool:
+    def counts(self, nodes: int, place: str) -> bool:
+        """Count what is read; whether there is still room for it."""
         before, self.nodes = self.nodes, self.nodes + nodes
         if before <= self._limit < self.nodes:
             self.free("schema", place, f"the schema is larger than {self._limit} nodes")
@@ -183,7 +185,7 @@ class Rewriting:
         if len(branches) > MAX_BRANCHES and _listed(branches) is None:
             self.free(keyword, place, f"it has more than {MAX_BRANCHES} schemas")
             return [True]
-        if keyword == "oneOf" and not all_disjoint(branches, self._resolve):
+        if keyword == "oneOf" and not all_disjoint(branches, self._look_up):
             around = {key: value for key, value in schema.items() if key != "oneOf"}
             parted = list(self._parted(branches, around))
             if parted and None not in parted:
@@ -200,10 +202,10 @@ class Rewriting:
         for number, branch in enumerate(branches):
             others = [
                 other for index, other in enumerate(branches)
-                if index != number and not disjoint(branch, other, self._resolve)
+                if index != number and not disjoint(branch, other, self._look_up)
             ]
             base = {**around, **branch} if isinstance(branch, dict) else around
-            denied = [denial(other, base, self._resolve) for other in others]
+            denied = [denial(other, base, self._look_up) for other in others]
             if None in denied:
                 yield None
             else:
@@ -216,7 +218,7 @@ class Rewriting:
         if not isinstance(schema, dict):
             self.free("schema", place, "it is no JSON schema")
             return [True]
-        if not self._counts(1, place):
+        if not self.counts(1, place):
             return [True]
         schema = modern(schema, self._before_2019)
         results: list[Any] = [_without_combining(schema)]
@@ -231,7 +233,7 @@ class Rewriting:
             if len(results) * len(expanded) > MAX_ALTERNATIVES:
                 self.free(keyword, place, f"it combines to more than {MAX_ALTERNATIVES} schemas")
                 continue
-            if not self._counts(len(results) * len(expanded), place):
+            if not self.counts(len(results) * len(expanded), place):
                 return [True]
             results = [merged(result, flat) for result in results for flat in expanded]
             results = [each for each in results if each is not False] or [False]
@@ -256,14 +258,16 @@ class Rewriting:
                 values = _listed(branches)
                 yield keyword, branches if values is None else [{"enum": values}]
             elif keyword == "not":
-                denied = denial(value, base, self._resolve)
+                denied = denial(value, base, self._look_up)
                 if denied is None:
                     self.free("not", place, "what it excludes cannot be told from the rest")
                 else:
                     yield keyword, [denied]
             elif keyword == "if":
                 yield from self._condition(schema, base, place)
-            elif isinstance(value, dict):
+            elif not isinstance(value, dict):
+                self.free(keyword, place, "it is no object of schemas")
+            else:
                 for name, needed in value.items():
                     more = {"required": [name, *needed]} if isinstance(needed, list) else {
                         "required": [name], "allOf": [needed]
@@ -277,7 +281,7 @@ class Rewriting:
         then, otherwise = schema.get("then", True), schema.get("else", True)
         if then is True and otherwise is True:
             return
-        denied = denial(condition, base, self._resolve)
+        denied = denial(condition, base, self._look_up)
         if denied is None:
             self.free("if", place, "what does not match it cannot be told from what does")
         else:
@@ -304,6 +308,11 @@ class Rewriting:
             self.free("$ref", place, f"{reference!r:.80} leads back to itself")
             return None
         return target
+
+    def _look_up(self, reference: str) -> Any:
+        """What a reference means to those that compare schemas, who may lose themselves in it."""
+        self._looked += 1
+        return self._resolve(reference) if self._looked <= self._limit else None
 
     def _resolve(self, reference: str) -> Any:
         if isinstance(self._base, str) and self._base and reference.startswith(self._base):

@@ -60,6 +60,9 @@ class Writer(Protocol):
     def free(self, keyword: str, place: str, reason: str) -> None:
         """Note that a keyword is not enforced."""
 
+    def counts(self, nodes: int, place: str) -> bool:
+        """Count what is read; whether there is still room for it."""
+
 
 def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     """A schema without combining keywords; False where nothing is valid by it."""
@@ -121,6 +124,8 @@ def _values(writer: Writer, schema: Schema, written: Schema, place: str) -> bool
         if values is None:
             writer.free(keyword, place, "it is no list of values")
             continue
+        if not writer.counts(len(values) // 8, place):
+            return True
         exact = {same(each): each for each in values if _is_exact(each)}
         if values and not exact:
             writer.free(keyword, place, "no grammar writes numbers of more than 53 bits exactly")
@@ -285,10 +290,14 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
         return
     _member_counts(writer, schema, written, place, required, named, further)
     if named:
-        written["properties"] = {
+        written["properties"] = properties = {
             name: member if member is False else writer.node(member, f"{place}.{name}", depth)
             for name, member in named.items()
         }
+        for name in required:
+            if properties[name] is False:
+                writer.free("schema", f"{place}.{name}", "no value is possible")
+                properties[name] = {}
     if required:
         written["required"] = list(dict.fromkeys(required))
     if patterns:
@@ -316,7 +325,10 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
 def _pattern_members(writer: Writer, schema: Schema, place: str) -> dict[str, Any]:
     patterns = {}
     given = schema.get("patternProperties", {})
-    for pattern, member in given.items() if isinstance(given, dict) else ():
+    if not isinstance(given, dict):
+        writer.free("patternProperties", place, "it is no object of schemas")
+        return {}
+    for pattern, member in given.items():
         try:
             patterns[rust_pattern(pattern)] = member
         except UnsupportedPattern as error:
