@@ -80,6 +80,7 @@ class Rewriting:
         self.findings: list[Finding] = []
         self.places: dict[int, str] = {}
         self.nodes = 0
+        self.impossible = ""
         self._limit = limit
         self._document = document
         self._avoid = avoid

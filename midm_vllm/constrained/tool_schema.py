@@ -105,10 +105,14 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
         rewriting = Rewriting(document, nodes, rewriting.circles)
     findings = list(rewriting.findings)
     root = rewriting.root
-    if arguments and root is not False:
-        root = _as_object(root)
-    if root is not False and len(json.dumps(root)) > 100 * nodes:
+    if root is False:
+        reason = "no value is possible"
+        findings.append(Finding("schema", rewriting.impossible or "$", reason))
+        root = _ANY_OBJECT if arguments else {}
+    if len(json.dumps(root)) > 100 * nodes:
         return _unread(f"written out it is larger than {nodes} nodes")
+    if arguments:
+        root = _as_object(root)
     root, more = _loosened(root, rewriting.places, min(_TRIALS, 3 * nodes // rewriting.nodes))
     findings += more
     if any(finding.keyword == "schema" and finding.place == "$" for finding in findings):
@@ -140,10 +144,8 @@ def _as_object(root: dict[str, Any]) -> dict[str, Any]:
 # What llguidance does not take though it was written for it.
 
 
-def _loosened(root: Any, places: Mapping[int, str], most: int) -> tuple[dict[str, Any], list[Finding]]:
+def _loosened(root: dict[str, Any], places: Mapping[int, str], most: int) -> tuple[dict[str, Any], list[Finding]]:
     """The schema without what llguidance refuses, found by trial: place by place."""
-    if root is False:
-        return _ANY_OBJECT, [Finding("schema", "$", "no value is possible")]
     findings: list[Finding] = []
     reason = _refusal(root)
     trials = 0

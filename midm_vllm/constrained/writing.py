@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from midm_vllm.constrained.contradiction import ANNOTATIONS, TYPES, choices, same
 from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible
-from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern
+from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern, rust_patterns
 
 Schema = dict[str, Any]
 
@@ -30,6 +30,7 @@ FORMATS = {
 _PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=@/-]|%[0-9A-Fa-f]{2})*"
 _REST = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
 _REFERENCE = rf"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?{_PATH}(?:\?{_REST})?(?:#{_REST})?$"
+_UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 _POINTER = r"(?:/(?:[^~/]|~[01])*)*"
 #: Formats that llguidance does not know.
 FORMAT_PATTERNS = {
@@ -54,6 +55,9 @@ _EXACT = 2**53
 
 
 class Writer(Protocol):
+    #: Where a member is required that can have no value.
+    impossible: str
+
     def node(self, schema: Any, place: str, depth: int) -> Any:
         """A schema inside, rewritten."""
 
@@ -70,11 +74,7 @@ def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     if counted is not None:
         return {"anyOf": [write_flat(writer, each, place, depth) for each in counted]}
     if is_impossible({"type": "object", **schema}):
-        kinds = [kind for kind in _named_types(schema) if kind != "object"]
-        if not kinds or schema.get("enum") == []:
-            return False
-        schema = {key: value for key, value in schema.items() if key not in OBJECT_KEYWORDS}
-        schema["type"] = kinds
+        return _write_no_object(writer, schema, place, depth)
     written: Schema = {}
     _types(writer, schema, written, place)
     if not _values(writer, schema, written, place):
@@ -82,7 +82,8 @@ def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     _numbers(writer, schema, written, place)
     _text(writer, schema, written, place)
     _items(writer, schema, written, place, depth)
-    _members(writer, schema, written, place, depth)
+    if not _members(writer, schema, written, place, depth):
+        return _write_no_object(writer, schema, place, depth)
     for keyword, reason in _UNSAID.items():
         if keyword in schema and schema[keyword] not in (True, {}):
             writer.free(keyword, place, reason)
@@ -100,9 +101,14 @@ _UNSAID = {
 }
 
 
-def _named_types(schema: Schema) -> list[Any]:
+def _write_no_object(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
+    """A schema by which no object is valid."""
     named = schema.get("type", list(TYPES))
-    return named if isinstance(named, list) else [named]
+    kinds = [kind for kind in (named if isinstance(named, list) else [named]) if kind != "object"]
+    if not kinds or schema.get("enum") == []:
+        return False
+    rest = {key: value for key, value in schema.items() if key not in OBJECT_KEYWORDS}
+    return write_flat(writer, {**rest, "type": kinds}, place, depth)
 
 
 def _types(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
@@ -214,12 +220,15 @@ def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
         written["format"] = FORMATS[named]
     if "pattern" in schema:
         try:
-            written["pattern"] = rust_pattern(schema["pattern"])
+            first, *others = rust_patterns(schema["pattern"])
+            written["pattern"] = first
+            if others:
+                written["allOf"] = [{"pattern": other} for other in others]
         except (UnsupportedPattern, TypeError) as error:
             writer.free("pattern", place, str(error))
     if isinstance(named, str) and named in FORMAT_PATTERNS:
         if "pattern" in written:
-            written["allOf"] = [{"pattern": FORMAT_PATTERNS[named]}]
+            written.setdefault("allOf", []).append({"pattern": FORMAT_PATTERNS[named]})
         else:
             written["pattern"] = FORMAT_PATTERNS[named]
 
@@ -262,7 +271,7 @@ def _arrays_without_repetition(written: Schema) -> list[list[Any]] | None:
     return [list(each) for size in sizes for each in listed(values, size)] or None
 
 
-def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth: int) -> None:
+def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth: int) -> bool:
     members = schema.get("properties", {})
     if not isinstance(members, dict):
         writer.free("properties", place, "it is no object of schemas")
@@ -287,7 +296,7 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
     if len(named) - len(set(required)) > MAX_OPTIONAL:
         writer.free("properties", place, f"it has more than {MAX_OPTIONAL} optional members")
         written["type"] = schema.get("type", list(TYPES))
-        return
+        return True
     _member_counts(writer, schema, written, place, required, named, further)
     if named:
         written["properties"] = properties = {
@@ -296,8 +305,8 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
         }
         for name in required:
             if properties[name] is False:
-                writer.free("schema", f"{place}.{name}", "no value is possible")
-                properties[name] = {}
+                writer.impossible = writer.impossible or f"{place}.{name}"
+                return False
     if required:
         written["required"] = list(dict.fromkeys(required))
     if patterns:
@@ -320,6 +329,7 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
             all_but(named): True if further is True else writer.node(further, f"{place}.*", depth)
         }
         written["additionalProperties"] = False
+    return True
 
 
 def _pattern_members(writer: Writer, schema: Schema, place: str) -> dict[str, Any]:
@@ -349,6 +359,9 @@ def _with_names(
     pattern = None
     if values is not None and conditions <= {"enum", "const"}:
         fitting = [name for name in named if name in values]
+    elif conditions == {"format"} and names["format"] == "uuid" and not patterns:
+        pattern = _UUID
+        fitting = [name for name in named if re.search(_UUID, name)]
     elif patterns or not conditions <= {"minLength", "maxLength"} and conditions != {"pattern"}:
         writer.free("propertyNames", place, "only values, a pattern or a length can be enforced")
         return named, patterns, further
