@@ -164,10 +164,12 @@ def _loosened(root: dict[str, Any], places: Mapping[int, str], most: int) -> tup
                     where = (holder, key)
                     break
         place = places.get(id(culprit), "$")
-        findings.append(Finding("schema", place, reason_there))
+        is_pattern = "pattern" in culprit and "egex" in reason_there
+        findings.append(Finding("pattern" if is_pattern else "schema", place, reason_there))
         if culprit is root:
             return _ANY_OBJECT, findings
-        where[0][where[1]] = {}
+        left = {key: value for key, value in culprit.items() if key not in ("pattern", "allOf")}
+        where[0][where[1]] = left if is_pattern else {}
         reason = _refusal(root)
     if reason:
         return _ANY_OBJECT, [*findings, Finding("schema", "$", reason)]

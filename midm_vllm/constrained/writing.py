@@ -314,9 +314,9 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
             pattern: writer.node(member, f"{place}.*", depth)
             for pattern, member in patterns.items()
         }
-    only_forbids = all(member is False for member in named.values())
+    only_forbids = bool(named) and all(member is False for member in named.values())
     if further is None:
-        described = any(name in members for name in named) and not only_forbids
+        described = isinstance(schema.get("properties"), dict) and not only_forbids
         further = not (described or patterns) or "propertyNames" in schema
     if not named and not patterns:
         if further is not True:

@@ -54,7 +54,9 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
         return None
     one_call = forced or request.parallel_tool_calls is False
     answer = _answer_format(request)
-    if not (must_call or level or answer or one_call or any(tool.strict for tool in tools)):
+    wanted = must_call or one_call or level > 0 or answer is not None
+    limited = not isinstance(request.tool_choice, str)
+    if not (wanted or limited or any(tool.strict for tool in tools)):
         return None
     if not must_call and getattr(request, "structured_outputs", None) is not None:
         _once("Tool calls are not possible beside a request's own structured_outputs.")
