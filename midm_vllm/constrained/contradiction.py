@@ -213,7 +213,7 @@ def _types_of_value(value: Any) -> tuple[str, ...]:
         return ("boolean",)
     if isinstance(value, (int, float)):
         return ("integer", "number") if value == value // 1 else ("number",)
-    return ({str: "string", list: "array", dict: "object"}[type(value)],)
+    return ("string" if isinstance(value, str) else "array" if isinstance(value, list) else "object",)
 
 
 def _sets_are_disjoint(sets: Sequence[set[str]]) -> bool:

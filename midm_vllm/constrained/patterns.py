@@ -92,7 +92,7 @@ def _escape(element: str) -> str:
     if len(element) == 2 and element[0] == "\\":
         if element[1] == "0":
             return r"\x00"
-        if not element[1].isascii() or (not element[1].isalnum() and element[1] in "/\"' ,;=!<>@%`_:"):
+        if not element[1].isascii() or element[1] in "/\"' ,;=!<>@%`_:":
             return re.escape(element[1]) if element[1].isascii() else element[1]
     return element
 
@@ -103,7 +103,9 @@ def _class(element: str) -> str:
     if not inside:  # "[]" matches nothing and "[^]" everything, by ECMA-262 alone.
         raise UnsupportedPattern("a class is empty; write a ']' in a class as '\\]'")
 
-    if not negated and any(f"\\{kind}" in inside and f"\\{kind.upper()}" in inside for kind in "swd"):
+    if not negated and any(
+        f"\\{kind}" in inside and f"\\{kind.upper()}" in inside for kind in "swd"
+    ):
         return "(?s:.)"
 
     def part(found: re.Match[str]) -> str:

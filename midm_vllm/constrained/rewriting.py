@@ -139,7 +139,7 @@ class Rewriting:
             written = self._choice(combined[0], schema, place, depth)
         else:
             written = self._any_of([
-                False if each is False else write_flat(self, {} if each is True else each, place, depth)
+                each and write_flat(self, {} if each is True else each, place, depth)
                 for each in self._alternatives(schema, place, 0)
             ])
         self.places[id(written)] = place

@@ -144,7 +144,9 @@ def _as_object(root: dict[str, Any]) -> dict[str, Any]:
 # What llguidance does not take though it was written for it.
 
 
-def _loosened(root: dict[str, Any], places: Mapping[int, str], most: int) -> tuple[dict[str, Any], list[Finding]]:
+def _loosened(
+    root: dict[str, Any], places: Mapping[int, str], most: int
+) -> tuple[dict[str, Any], list[Finding]]:
     """The schema without what llguidance refuses, found by trial: place by place."""
     findings: list[Finding] = []
     reason = _refusal(root)

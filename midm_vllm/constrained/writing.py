@@ -181,7 +181,7 @@ def _drawn_in(bound: int | float, upper: bool) -> int | float | None:
     if abs(bound) >= 10**15:
         if (bound > 0) != upper:
             return None
-        power = 10 ** min(18, len(str(int(abs(bound)))) - 1)
+        power: int = 10 ** min(18, len(str(int(abs(bound)))) - 1)
         return power if upper else -power
     rounding = ROUND_FLOOR if upper else ROUND_CEILING
     rounded = Context(prec=15, rounding=rounding).plus(Decimal(repr(bound)))
@@ -265,7 +265,7 @@ def _arrays_without_repetition(written: Schema) -> list[list[Any]] | None:
         return None
     sizes = range(written.get("minItems", 0), min(len(values), written.get("maxItems", 99)) + 1)
     if sum(math.perm(len(values), size) for size in sizes) <= MAX_ARRAYS:
-        listed = itertools.permutations
+        listed: Any = itertools.permutations
     else:
         listed = itertools.combinations  # In the schema's order only.
     return [list(each) for size in sizes for each in listed(values, size)] or None

@@ -89,8 +89,8 @@ def refuse_strict(request: Any) -> None:
         if tool.strict:
             raise UnsupportedSchema(
                 f"The tool {tool.name!r} has \"strict\": true, and this server's grammar backend "
-                f"({os.environ.get(GRAMMAR_BACKEND_VARIABLE, 'unknown')}) cannot hold calls to a schema "
-                f"exactly. Start it with --structured-outputs-config '{{\"backend\": "
+                f"({os.environ.get(GRAMMAR_BACKEND_VARIABLE, 'unknown')}) cannot hold calls to a "
+                f"schema exactly. Start it with --structured-outputs-config '{{\"backend\": "
                 f"\"{GRAMMAR_BACKEND}\"}}', or leave \"strict\" out."
             )
     _once(
