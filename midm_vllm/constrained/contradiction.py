@@ -213,7 +213,9 @@ def _types_of_value(value: Any) -> tuple[str, ...]:
         return ("boolean",)
     if isinstance(value, (int, float)):
         return ("integer", "number") if value == value // 1 else ("number",)
-    return ("string" if isinstance(value, str) else "array" if isinstance(value, list) else "object",)
+    if isinstance(value, str):
+        return ("string",)
+    return ("array",) if isinstance(value, list) else ("object",)
 
 
 def _sets_are_disjoint(sets: Sequence[set[str]]) -> bool:

@@ -162,15 +162,17 @@ def test_a_format_and_tools_go_together(
     named = {"type": "function", "function": {"name": "f"}}
     arguments: dict[str, Any] = {
         "model": MODEL, "messages": QUESTION, "temperature": 1, "max_tokens": 300,
-        "tools": [{"type": "function", "function": TOOL}], "n": 8, "parallel_tool_calls": False,
+        "tools": [{"type": "function", "function": TOOL}], "parallel_tool_calls": False,
         "tool_choice": named if choice == "named" else choice,
         "response_format": {"type": "json_schema",
                             "json_schema": {"name": "answer", "schema": ANSWER}},
     }
-    if stream:
-        got = streamed_answers(client.chat.completions.create(**arguments, stream=True))
-    else:
-        got = answers(client.chat.completions.create(**arguments))
+    got: list[Any] = []
+    for _ in range(8):
+        if stream:
+            got += streamed_answers(client.chat.completions.create(**arguments, stream=True))
+        else:
+            got += answers(client.chat.completions.create(**arguments))
     whole = [answer for answer in got if answer.finish_reason != "length"]
     assert whole
     for answer in whole:
