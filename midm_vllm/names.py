@@ -2,5 +2,9 @@
 
 #: What ``--tool-call-parser`` takes.
 TOOL_PARSER_NAME = "midm-parser"
-#: The model of vLLM's registry of structural tags.
+#: The model that a parser with grammars names to vLLM.
 STRUCTURAL_TAG_MODEL = "midm"
+#: The backend of vLLM's structured outputs that takes this package's grammars.
+GRAMMAR_BACKEND = "guidance"
+#: Where the process that parses the server's arguments tells the others its backend.
+GRAMMAR_BACKEND_VARIABLE = "MIDM_VLLM_GRAMMAR_BACKEND"

@@ -11,18 +11,16 @@ from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 from midm_vllm.compat.import_hooks import Callback, when_imported
 from midm_vllm.compat.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
     SERVING_CHAT_MODULES,
-    STRUCTURAL_TAG_REGISTRY,
     TOOL_PARSER_PACKAGES,
 )
 from midm_vllm.models.registration import MODEL_HOOKS
-from midm_vllm.names import STRUCTURAL_TAG_MODEL, TOOL_PARSER_NAME
+from midm_vllm.names import TOOL_PARSER_NAME
 
 _registered = False
 
@@ -44,7 +42,6 @@ def hooks() -> Iterator[tuple[str, Callback]]:
     """What is registered when: the module whose import it waits for, and how."""
     for package in TOOL_PARSER_PACKAGES:
         yield f"{package}.abstract_tool_parser", _register_tool_parser
-    yield STRUCTURAL_TAG_REGISTRY, _register_structural_tag
     for module in ARGUMENT_PARSER_MODULES:
         yield module, _install_serving_defaults
     yield CHAT_TEMPLATE_REGISTRY, _register_template_fallback
@@ -77,18 +74,6 @@ def _prepare_serving_chat(module: ModuleType) -> None:
         from midm_vllm.serving.older_tool_parser import keep_last_delta  # to 0.22
 
         keep_last_delta(module.OpenAIServingChat)
-
-
-def _register_structural_tag(module: ModuleType) -> None:
-    if hasattr(module, "register_vllm_structural_tag"):  # From 0.24.
-        module.register_vllm_structural_tag(STRUCTURAL_TAG_MODEL)(_structural_tag)
-
-
-def _structural_tag(*arguments: Any, **named: Any) -> Any:
-    # Imported by the parser: registering it must not cost the servers of other models anything.
-    from midm_vllm.constrained.structural_tag import midm_structural_tag
-
-    return midm_structural_tag(*arguments, **named)
 
 
 def _install_serving_defaults(module: ModuleType) -> None:

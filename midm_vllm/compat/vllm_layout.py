@@ -35,7 +35,6 @@ __all__ = [
     "ExtractedToolCallInformation",
     "FunctionCall",
     "SERVING_CHAT_MODULES",
-    "STRUCTURAL_TAG_REGISTRY",
     "StructuredOutputsParams",
     "ToolCall",
     "ToolParser",
@@ -68,9 +67,6 @@ SERVING_CHAT_MODULES = (
 #: The architectures vLLM knows, and its own Llama.
 MODEL_REGISTRY = "vllm.model_executor.models.registry"
 LLAMA = "vllm.model_executor.models.llama"
-
-#: The builders of structural tags: from 0.21, open to others from 0.24.
-STRUCTURAL_TAG_REGISTRY = "vllm.tool_parsers.structural_tag_registry"
 
 _PROTOCOL = (
     "vllm.entrypoints.generate.base.protocol",  # from 0.29

@@ -1,5 +1,5 @@
-"""Which calls the model can write: the grammar of its markup (``structural_tag``), of a tool's
-arguments (``arguments_grammar``), and of the strings in them (``json_string_pattern``).
+"""Which calls the model can write: the grammar of an answer (``calls_grammar``), and what of a
+tool's schema it holds the arguments to (``tool_schema``, the one place to ask).
 
 Nothing here reads an output. Imported by the parser, never by registering it.
 """

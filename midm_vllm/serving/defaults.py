@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from midm_vllm.compat.vllm_layout import server_logger
-from midm_vllm.names import TOOL_PARSER_NAME
+from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, TOOL_PARSER_NAME
 
 ENVIRONMENT_SWITCH = "MIDM_VLLM_SERVING_DEFAULTS"
 
@@ -41,8 +41,11 @@ def install(parser_class: Any) -> None:
     ) -> argparse.Namespace:
         _offer_parser(self)
         parsed: argparse.Namespace = parse_args(self, args, namespace)
+        is_ours = getattr(parsed, "tool_call_parser", None) == TOOL_PARSER_NAME
+        if is_ours:
+            _choose_grammar_backend(parsed, self, sys.argv[1:] if args is None else args)
         if (
-            getattr(parsed, "tool_call_parser", None) == TOOL_PARSER_NAME
+            is_ours
             and os.environ.get(ENVIRONMENT_SWITCH) != "0"
         ):
             _complete(parsed, self, sys.argv[1:] if args is None else args)
@@ -85,6 +88,40 @@ def _complete(
             choice.reason,
             ENVIRONMENT_SWITCH,
         )
+
+
+def _choose_grammar_backend(
+    parsed: argparse.Namespace, parser: argparse.ArgumentParser, args: list[str]
+) -> None:
+    """Have ``guidance`` write the grammars, unless the user said otherwise, and tell all processes.
+
+    vLLM holds one backend for an engine, and ``auto`` lets the first request decide which.
+    """
+    if not hasattr(parsed, "tool_strict_level"):
+        return  # Before 0.24, where vLLM asks a parser for no grammar.
+    config = getattr(parsed, "structured_outputs_config", None)
+    backend = _field(config, "backend", "auto")
+    said = _is_said("structured_outputs_config", parser, args) and any(
+        "backend" in arg for arg in args
+    )
+    if backend == "auto" and not said and os.environ.get(ENVIRONMENT_SWITCH) != "0":
+        backend = GRAMMAR_BACKEND
+        if isinstance(config, dict):
+            config["backend"] = backend
+        elif config is None:
+            parsed.structured_outputs_config = {"backend": backend}
+        else:
+            config.backend = backend
+        server_logger(parsed).info(
+            "Grammars: by %s, which holds calls to their tools' schemas exactly; "
+            "--structured-outputs-config '{\"backend\": …}' names another.", backend,
+        )
+    os.environ[GRAMMAR_BACKEND_VARIABLE] = backend
+
+
+def _field(config: Any, name: str, default: str) -> str:
+    value = config.get(name) if isinstance(config, dict) else getattr(config, name, None)
+    return str(value or default)
 
 
 def _is_said(dest: str, parser: argparse.ArgumentParser, args: list[str]) -> bool:

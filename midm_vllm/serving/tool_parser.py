@@ -7,7 +7,6 @@ or once with the whole output, and never concurrently.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
@@ -27,8 +26,8 @@ from midm_vllm.names import STRUCTURAL_TAG_MODEL
 from midm_vllm.serving.continued_call import ContinuingReader, begun_call
 
 if hasattr(ToolParser, "engine_based_streaming"):  # From 0.24 vLLM asks for a grammar.
-    # Half a second that no request should wait.
-    import midm_vllm.constrained.structural_tag  # noqa: F401
+    # A tenth of a second that no request should wait.
+    import midm_vllm.serving.constraints  # noqa: F401
 
 
 class MidmToolParser(ToolParser):
@@ -46,54 +45,56 @@ class MidmToolParser(ToolParser):
 
     def __init__(self, tokenizer: Any, *tools: Any) -> None:
         super().__init__(tokenizer, *tools)
-        # Without grammars (VLLM_ENFORCE_STRICT_TOOL_CALLING=0) vLLM reads required
-        # and named calls itself, from the text so far, which it has to keep then.
+        # Without grammars (VLLM_ENFORCE_STRICT_TOOL_CALLING=0), or under a backend that cannot
+        # take ours, vLLM reads required and named calls itself, from the text so far, which it
+        # has to keep then.
+        self._wants_grammar = not getattr(self, "supports_required_and_named", True)
+        self._strict_level = 0
+        if self._wants_grammar:
+            from midm_vllm.serving.constraints import has_our_backend
+
+            self.supports_required_and_named = not has_our_backend()
         self.engine_based_streaming = not getattr(self, "supports_required_and_named", True)
         self._reader = MarkupReader()
         self._reads_calls = False
         self._final_events: list[Event] = []
 
     def adjust_request(self, request: Any) -> Any:
-        """Keep special tokens in the text: a checkpoint may mark the tags special."""
+        """Constrain the answer, and keep special tokens in the text: the tags may be some.
+
+        Raises ValueError, which vLLM answers with 400, for a strict tool that cannot be held to
+        its schema.
+        """
+        if self._wants_grammar and wants_calls(request):
+            self._constrain(request)
         if getattr(request.tool_choice, "type", None) == "allowed_tools":
-            self._allow_tools(request)
+            # vLLM (seen in 0.32, Responses) accepts the choice, but leaves the calls of an
+            # answer at once in its text.
+            request.tool_choice = request.tool_choice.mode
         request = super().adjust_request(request)
         if wants_calls(request):
             request.skip_special_tokens = False
         return request
 
-    def _allow_tools(self, request: Any) -> None:
-        """Do for a choice of allowed tools what vLLM does for the other choices.
-
-        vLLM (seen in 0.32, Responses) accepts the choice, but constrains
-        nothing and leaves the calls of an answer at once in its text.
-        """
+    def _constrain(self, request: Any) -> None:
         from midm_vllm.compat.vllm_layout import StructuredOutputsParams  # Not in all releases.
+        from midm_vllm.serving.constraints import answer_grammar, refuse_strict
 
-        tag = self.get_structural_tag(request)
-        if tag is not None:
-            request.structured_outputs = StructuredOutputsParams(
-                structural_tag=json.dumps(tag.model_dump())
-            )
-            request.text = None
-        request.tool_choice = request.tool_choice.mode
+        if self.supports_required_and_named:
+            refuse_strict(request)
+            return
+        grammar = answer_grammar(request, self._strict_level, self.model_tokenizer)
+        if grammar is not None:
+            request.structured_outputs = StructuredOutputsParams(grammar=grammar)
+            # The grammar has the answer's format in it, which would win over the grammar.
+            setattr(request, "text" if hasattr(request, "text") else "response_format", None)
 
-    def get_structural_tag(self, request: Any, **options: Any) -> Any:
-        """The grammar of the answer, or None for none (asked for from vLLM 0.24 on).
+    def get_structural_tag(self, request: Any, **options: Any) -> None:
+        """No structural tag: the grammar is set in :meth:`adjust_request`, for calls and formats.
 
-        Where the request demands a call, its arguments are held to the tool's
-        schema, unless the tool says ``strict: false``. vLLM alone would want a
-        ``strict: true``, so that ``required`` would guarantee less than it did
-        without structural tags. Raises ValueError for a schema that cannot be
-        enforced, which vLLM answers with 400.
+        vLLM (from 0.24) asks just before, and tells how strict the server is.
         """
-        if request.tool_choice != "auto":
-            tools = [_strict_by_default(tool) for tool in request.tools]
-            request = request.model_copy(update={"tools": tools})
-        tag = super().get_structural_tag(request, **options)
-        if request.parallel_tool_calls is False and hasattr(tag, "format"):
-            tag.format.stop_after_first = True  # To 0.31 vLLM does not do it.
-        return tag
+        self._strict_level = int(options.get("strict_level", 0))
 
     def extract_tool_calls(
         self, model_output: str, request: ChatCompletionRequest
@@ -155,15 +156,6 @@ def wants_calls(request: ChatCompletionRequest | None) -> bool:
 def _reader_for(request: Any) -> MarkupReader:
     begun = begun_call(request)
     return ContinuingReader(begun) if begun else MarkupReader()
-
-
-def _strict_by_default(tool: Any) -> Any:
-    """The tool (of Chat Completions or of Responses), strict if it does not say otherwise."""
-    function = getattr(tool, "function", tool)
-    if getattr(function, "strict", False) is not None:
-        return tool
-    function = function.model_copy(update={"strict": True})
-    return tool.model_copy(update={"function": function}) if hasattr(tool, "function") else function
 
 
 def delta_message(events: list[Event]) -> DeltaMessage | None:

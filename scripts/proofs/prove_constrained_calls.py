@@ -78,7 +78,6 @@ def request(trial: Trial, tag_ids: Sequence[int]) -> dict[str, Any]:
         "temperature": trial.temperature,
         "top_p": 1.0,
         "extra_body": {"top_k": 0},
-        "seed": trial.seed,
         "max_tokens": MAX_TOKENS,
         # Without this a model that draws at random goes on calling.
         "parallel_tool_calls": False,

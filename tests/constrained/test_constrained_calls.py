@@ -18,8 +18,12 @@ from prove_constrained_calls import CHOICES, MODEL, Trial, prove, serve_argument
 from vllm_server import Server, run_server
 
 QUESTION = [{"role": "user", "content": "?"}]
-REASON = r"the tool \W*f\W* cannot be held to its schema: .*multipleOf.* at \$\.a"
-UNSUPPORTED = {"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 3}}}
+REASON = r"the tool \W*f\W* cannot be held to its schema: .*contains.* at \$\.a"
+UNSUPPORTED = {
+    "type": "object", "required": ["a"], "additionalProperties": False,
+    "properties": {"a": {"type": "array", "contains": {"type": "null"}, "maxItems": 2,
+                         "items": {"type": "boolean"}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def test_required_calls_may_be_several(client: openai.OpenAI) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": SCHEMAS["enums"]}}
     completion = client.chat.completions.create(
         model=MODEL, messages=QUESTION, tools=[tool], tool_choice="required",  # type: ignore
-        temperature=1, max_tokens=300, seed=1,
+        temperature=1, max_tokens=300,
     )
     *whole, last = completion.choices[0].message.tool_calls or []
     assert len(whole) >= 1 and completion.choices[0].message.content in (None, "")
@@ -87,34 +91,111 @@ def test_one_of_128_tools_is_called(client: openai.OpenAI) -> None:
         assert answer.finish_reason == "tool_calls"
 
 
-def test_a_schema_that_cannot_be_enforced_is_a_400_in_all_apis(
+def test_a_strict_schema_that_cannot_be_enforced_is_a_400(
     client: openai.OpenAI, untrained: Server
 ) -> None:
-    messages = anthropic.Anthropic(base_url=untrained.url, api_key="none", max_retries=0)
-    function = {"name": "f", "parameters": UNSUPPORTED}
+    function = {"name": "f", "parameters": UNSUPPORTED, "strict": True}
     for stream in (False, True):
-        with pytest.raises(openai.BadRequestError, match=REASON):
-            client.chat.completions.create(
-                model=MODEL, messages=QUESTION, stream=stream, tool_choice="required",
-                tools=[{"type": "function", "function": function}],
-            )
-        with pytest.raises(openai.BadRequestError, match=REASON):
-            client.responses.create(
-                model=MODEL, input="?", stream=stream, tool_choice="required",
-                tools=[{"type": "function", **function}],
-            )
-        with pytest.raises(anthropic.BadRequestError, match=REASON):
-            messages.messages.create(
-                model=MODEL, messages=QUESTION, stream=stream, max_tokens=9,
-                tools=[{"name": "f", "input_schema": UNSUPPORTED}], tool_choice={"type": "any"},
-            )
+        for choice in ("auto", "required"):
+            with pytest.raises(openai.BadRequestError, match=REASON):
+                client.chat.completions.create(
+                    model=MODEL, messages=QUESTION, stream=stream, tool_choice=choice,
+                    tools=[{"type": "function", "function": function}],
+                )
+            with pytest.raises(openai.BadRequestError, match=REASON):
+                client.responses.create(
+                    model=MODEL, input="?", stream=stream, tool_choice=choice,
+                    tools=[{"type": "function", **function}],
+                )
     assert untrained.is_healthy()
 
 
+def test_without_strict_it_is_enforced_but_for_that_place_in_all_apis(
+    client: openai.OpenAI, untrained: Server
+) -> None:
+    function = {"name": "f", "parameters": UNSUPPORTED}
+    completion = client.chat.completions.create(
+        model=MODEL, messages=QUESTION, tool_choice="required", parallel_tool_calls=False,
+        tools=[{"type": "function", "function": function}], max_tokens=200,  # type: ignore
+    )
+    [called] = completion.choices[0].message.tool_calls or []
+    assert called.type == "function"
+    written = [called.function.arguments]
+    response = client.responses.create(
+        model=MODEL, input="?", tool_choice="required", parallel_tool_calls=False,
+        tools=[{"type": "function", **function}], max_output_tokens=200,  # type: ignore
+    )
+    written += [item.arguments for item in response.output if item.type == "function_call"]
+    messages = anthropic.Anthropic(base_url=untrained.url, api_key="none", max_retries=0)
+    message = messages.messages.create(
+        model=MODEL, messages=QUESTION, max_tokens=300,  # type: ignore
+        tools=[{"name": "f", "input_schema": UNSUPPORTED}], tool_choice={"type": "any"},
+    )
+    written += [json.dumps(block.input) for block in message.content if block.type == "tool_use"]
+    assert len(written) >= 3
+    held = {**UNSUPPORTED, "properties": {"a": {
+        "type": "array", "maxItems": 2, "items": {"type": "boolean"}}}}
+    for arguments in written:
+        jsonschema.validate(json.loads(arguments), held)
+    assert untrained.log.read_text("utf-8").count("not held to 'contains' at $.a") == 1
+
+
 def test_a_tool_that_is_not_strict_may_have_any_schema(client: openai.OpenAI) -> None:
-    function = {"name": "f", "parameters": UNSUPPORTED, "strict": False}
+    function = {"name": "f", "parameters": {"type": "nothing"}, "strict": False}
     completion = client.chat.completions.create(
         model=MODEL, messages=QUESTION, max_tokens=9, tool_choice="required",
         tools=[{"type": "function", "function": function}],  # type: ignore
     )
     assert completion.choices[0].finish_reason == "length"
+
+
+ANSWER = {"type": "object", "required": ["yes"], "additionalProperties": False,
+          "properties": {"yes": {"type": "boolean"}}}
+TOOL = {"name": "f", "parameters": SCHEMAS["enums"], "strict": True}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("choice", ["auto", "required", "named", "none"])
+def test_a_format_and_tools_go_together(
+    client: openai.OpenAI, choice: str, stream: bool
+) -> None:
+    named = {"type": "function", "function": {"name": "f"}}
+    arguments: dict[str, Any] = {
+        "model": MODEL, "messages": QUESTION, "temperature": 1, "max_tokens": 300,
+        "tools": [{"type": "function", "function": TOOL}], "parallel_tool_calls": False,
+        "tool_choice": named if choice == "named" else choice,
+        "response_format": {"type": "json_schema",
+                            "json_schema": {"name": "answer", "schema": ANSWER}},
+    }
+    got: list[Any] = []
+    for _ in range(8):
+        if stream:
+            got += streamed_answers(client.chat.completions.create(**arguments, stream=True))
+        else:
+            got += answers(client.chat.completions.create(**arguments))
+    whole = [answer for answer in got if answer.finish_reason != "length"]
+    assert whole
+    for answer in whole:
+        for _, written in answer.calls:
+            jsonschema.validate(json.loads(written), SCHEMAS["enums"])
+        if answer.content:
+            jsonschema.validate(json.loads(answer.content), ANSWER)
+    called = {bool(answer.calls) for answer in whole}
+    assert called <= {"auto": {True, False}, "none": {False}}.get(choice, {True})
+    assert all(bool(answer.calls) != bool(answer.content) for answer in whole)
+
+
+def test_the_format_of_responses_goes_with_tools(client: openai.OpenAI) -> None:
+    for _ in range(6):
+        response = client.responses.create(
+            model=MODEL, input="?", max_output_tokens=300, temperature=1,
+            tools=[{"type": "function", **TOOL}],  # type: ignore
+            text={"format": {"type": "json_schema", "name": "answer", "schema": ANSWER}},
+        )
+        if response.status == "incomplete":
+            continue
+        for item in response.output:
+            if item.type == "function_call":
+                jsonschema.validate(json.loads(item.arguments), SCHEMAS["enums"])
+        if response.output_text:
+            jsonschema.validate(json.loads(response.output_text), ANSWER)

@@ -52,7 +52,7 @@ def test_an_api_server_of_another_model_pays_for_no_parser_and_no_grammar() -> N
     ours = {name for name in loaded if name.startswith("midm_vllm")}
     assert "midm_vllm.models.configuration" in ours
     assert not ours & {
-        "midm_vllm.markup", "midm_vllm.serving.tool_parser", "midm_vllm.constrained.structural_tag"
+        "midm_vllm.markup", "midm_vllm.serving.tool_parser", "midm_vllm.constrained.rewriting"
     }
     # The configurations' base classes.
     foreign = {name.rpartition(".")[2] for name in set(loaded) - ours}

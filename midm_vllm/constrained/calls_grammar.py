@@ -1,0 +1,94 @@
+"""The grammar of an answer with calls, in the Lark of llguidance.
+
+For the form the vendor's prompt teaches:
+
+    <tool_call>{"name": "…", "arguments": {…}}</tool_call>
+
+With ``auto``, prose and calls; with ``required``, one call or more, and nothing else; forced,
+one call. Where the answer has a format, an answer that calls nothing is in that format.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
+
+#: The grammar of an object of any kind.
+ANY_OBJECT = '{"type": "object", "x-guidance": {"whitespace_flexible": false, ' \
+             '"item_separator": ", ", "key_separator": ": "}}'
+
+
+@dataclass(frozen=True)
+class CallableTool:
+    """A tool that may be called: its name, and its arguments' schema as ``%json`` takes it."""
+
+    name: str
+    arguments: str = ANY_OBJECT
+
+
+def calls_grammar(
+    tools: Sequence[CallableTool],
+    *,
+    must_call: bool,
+    one_call: bool = False,
+    answer: str | None = None,
+    special_tags: Collection[str] = (),
+) -> str:
+    """The grammar of what may be written with these tools, for ``structured_outputs.grammar``.
+
+    ``answer`` is the schema of an answer without calls. ``special_tags`` are the tags that the
+    tokenizer holds for special tokens: llguidance reads these as tokens, not as text.
+    """
+    rules = [_start(must_call, one_call, answer)]
+    if not must_call and answer is None:
+        rules += _prose(OPENING_TAG in special_tags)
+    if answer is not None:
+        rules.append(f"answer: %json {answer}")
+    rules.append(f"call: {_tag(OPENING_TAG, special_tags)} body")
+    names = []
+    schemas: dict[str, str] = {}
+    for tool in tools:
+        rule = schemas.setdefault(tool.arguments, f"arguments{len(schemas)}")
+        name = json.dumps(tool.name, ensure_ascii=False)
+        before = _text(f'{name}, "arguments": ')
+        names.append(f"{before} {rule}")
+    begin, end = _text('{"name": '), _text("}")
+    rules.append(f"body: {begin} named {end} {_tag(CLOSING_TAG, special_tags)}")
+    rules.append("named: " + "\n  | ".join(names))
+    rules += [f"{rule}: %json {schema}" for schema, rule in schemas.items()]
+    return "\n".join(rules) + "\n"
+
+
+def _start(must_call: bool, one_call: bool, answer: str | None) -> str:
+    calls = "call" if one_call else "call+"
+    if must_call:
+        return f"start: {calls}"
+    if answer is not None:
+        return f"start: {calls} | answer"
+    return "start: REST | prose_and_call" if one_call else "start: prose_and_call* REST"
+
+
+def _prose(is_special: bool) -> list[str]:
+    tag = OPENING_TAG
+    rules = [
+        # What is no beginning of a call, to the end.
+        f"REST: /(?s:.*)/ & ~/(?s:.*){tag}(?s:.*)/",
+        f"prose[lazy]: /(?s:.*){tag}/",
+    ]
+    rules.append(
+        f"prose_and_call: prose body | REST {tag} body" if is_special
+        else "prose_and_call: prose body"
+    )
+    return rules
+
+
+def _tag(tag: str, special_tags: Collection[str]) -> str:
+    return f"({_text(tag)} | {tag})" if tag in special_tags else _text(tag)
+
+
+def _text(text: str) -> str:
+    """A text as a string of the grammar."""
+    return json.dumps(text, ensure_ascii=False)

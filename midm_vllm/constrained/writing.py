@@ -1,0 +1,448 @@
+"""A flat schema (types, values, numbers, text, items, members) in the words of llguidance.
+
+``Writer`` is what it needs of the rewriting around it: to write the schemas inside, and to
+say what could not be said.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from typing import Any, Protocol
+
+from midm_vllm.constrained.contradiction import ANNOTATIONS, TYPES, choices, same
+from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible
+from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern, rust_patterns
+
+Schema = dict[str, Any]
+
+#: The formats that are enforced. Others say nothing, as the standard permits.
+FORMATS = {
+    **{name: name for name in (
+        "date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid",
+    )},
+    # Narrower than they may be: ASCII alone.
+    "idn-email": "email", "idn-hostname": "hostname", "iri": "uri",
+}
+_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=@/-]|%[0-9A-Fa-f]{2})*"
+_REST = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
+_REFERENCE = rf"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?{_PATH}(?:\?{_REST})?(?:#{_REST})?$"
+_UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+_POINTER = r"(?:/(?:[^~/]|~[01])*)*"
+#: Formats that llguidance does not know.
+FORMAT_PATTERNS = {
+    "uri-reference": _REFERENCE,
+    "iri-reference": _REFERENCE,
+    "uri-template": r"^(?:[A-Za-z0-9._~!$&()*+,;=:@/?#-]|%[0-9A-Fa-f]{2}"
+                    r"|\{[+#./;?&]?[A-Za-z0-9_]+(?:,[A-Za-z0-9_]+)*\*?\})*$",
+    "json-pointer": rf"^{_POINTER}$",
+    "relative-json-pointer": rf"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",
+}
+# What llguidance's parser and lexer can have open at once, with room to spare.
+MAX_OPTIONAL = 400
+MAX_LENGTH = 50_000
+MAX_ITEMS = 5_000
+#: Names longer than this together are not told apart from further members' names.
+MAX_NAMES = 2_000
+#: Arrays without the same item twice are listed, up to as many.
+MAX_ARRAYS = 400
+#: Ways to choose a number of members.
+MAX_CHOICES = 64
+_EXACT = 2**53
+
+
+class Writer(Protocol):
+    #: Where a member is required that can have no value.
+    impossible: str
+
+    def node(self, schema: Any, place: str, depth: int) -> Any:
+        """A schema inside, rewritten."""
+
+    def free(self, keyword: str, place: str, reason: str) -> None:
+        """Note that a keyword is not enforced."""
+
+    def counts(self, nodes: int, place: str) -> bool:
+        """Count what is read; whether there is still room for it."""
+
+
+def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
+    """A schema without combining keywords; False where nothing is valid by it."""
+    counted = _by_count(schema)
+    if counted is not None:
+        return {"anyOf": [write_flat(writer, each, place, depth) for each in counted]}
+    if is_impossible({"type": "object", **schema}):
+        return _write_no_object(writer, schema, place, depth)
+    written: Schema = {}
+    _types(writer, schema, written, place)
+    if not _values(writer, schema, written, place):
+        return False
+    _numbers(writer, schema, written, place)
+    _text(writer, schema, written, place)
+    _items(writer, schema, written, place, depth)
+    if not _members(writer, schema, written, place, depth):
+        return _write_no_object(writer, schema, place, depth)
+    for keyword, reason in _UNSAID.items():
+        if keyword in schema and schema[keyword] not in (True, {}):
+            writer.free(keyword, place, reason)
+    beside = [write_flat(writer, each, place, depth) for each in schema.get("allOf", ())]
+    if beside:
+        written.setdefault("allOf", []).extend(beside)
+    return written
+
+
+_UNSAID = {
+    "contains": "a grammar cannot look for an item",
+    "unevaluatedItems": "it is enforced as 'items' only",
+    "$dynamicRef": "only '$ref' is followed",
+    "$recursiveRef": "only '$ref' is followed",
+}
+
+
+def _write_no_object(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
+    """A schema by which no object is valid."""
+    named = schema.get("type", list(TYPES))
+    kinds = [kind for kind in (named if isinstance(named, list) else [named]) if kind != "object"]
+    if not kinds or schema.get("enum") == []:
+        return False
+    rest = {key: value for key, value in schema.items() if key not in OBJECT_KEYWORDS}
+    return write_flat(writer, {**rest, "type": kinds}, place, depth)
+
+
+def _types(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
+    if "type" not in schema:
+        return
+    named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    if named and all(isinstance(name, str) and name in TYPES for name in named):
+        written["type"] = schema["type"]
+    else:
+        writer.free("type", place, f"{schema['type']!r:.80} is no type")
+
+
+def _values(writer: Writer, schema: Schema, written: Schema, place: str) -> bool:
+    kept: dict[str, Any] | None = None
+    for keyword in ("enum", "const"):
+        if keyword not in schema:
+            continue
+        values = choices({keyword: schema[keyword]})
+        if values is None:
+            writer.free(keyword, place, "it is no list of values")
+            continue
+        if not writer.counts(len(values) // 8, place):
+            return True
+        exact = {same(each): each for each in values if _is_exact(each)}
+        if values and not exact:
+            writer.free(keyword, place, "no grammar writes numbers of more than 53 bits exactly")
+            continue
+        kept = exact if kept is None else {key: kept[key] for key in kept if key in exact}
+    if kept is not None:
+        written["enum"] = list(kept.values())
+    return kept is None or bool(kept)
+
+
+def _is_exact(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        inside = [*value, *value.values()] if isinstance(value, dict) else value
+        return all(map(_is_exact, inside))
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    if isinstance(value, float):
+        return math.isfinite(value) and abs(value) < 1e15
+    return isinstance(value, bool) or not isinstance(value, int) or abs(value) < _EXACT
+
+
+def _numbers(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
+    for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        if keyword not in schema:
+            continue
+        bound = _number(schema[keyword])
+        if bound is None:
+            writer.free(keyword, place, "it is no number")
+            continue
+        drawn_in = _drawn_in(bound, upper=keyword.endswith("aximum"))
+        if drawn_in is None:
+            writer.free(keyword, place, "no grammar compares numbers of that size")
+        else:
+            written[keyword] = drawn_in
+    if "multipleOf" in schema:
+        step = _number(schema["multipleOf"])
+        if step is None or step <= 0 or step < 1e-9 or step > 1e9:
+            writer.free("multipleOf", place, "it is no step that a grammar can count")
+        else:
+            written["multipleOf"] = step
+
+
+def _drawn_in(bound: int | float, upper: bool) -> int | float | None:
+    """The nearest bound inside that llguidance compares exactly."""
+    if isinstance(bound, int) and abs(bound) < _EXACT:
+        return bound
+    if abs(bound) >= 10**15:
+        if (bound > 0) != upper:
+            return None
+        power: int = 10 ** min(18, len(str(int(abs(bound)))) - 1)
+        return power if upper else -power
+    rounding = ROUND_FLOOR if upper else ROUND_CEILING
+    rounded = Context(prec=15, rounding=rounding).plus(Decimal(repr(bound)))
+    return float(rounded)
+
+
+def _number(value: Any) -> int | float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT:
+        return int(value)
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _counts(
+    writer: Writer, schema: Schema, written: Schema, place: str, kind: str, most: int
+) -> None:
+    for keyword in (f"min{kind}", f"max{kind}"):
+        if keyword not in schema:
+            continue
+        count = _number(schema[keyword])
+        if not isinstance(count, int) or count < 0:
+            writer.free(keyword, place, "it is no count")
+        elif keyword.startswith("max"):
+            written[keyword] = min(count, most)
+        elif count > most:
+            writer.free(keyword, place, f"no grammar counts further than {most}")
+        elif count:
+            written[keyword] = count
+
+
+def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
+    _counts(writer, schema, written, place, "Length", MAX_LENGTH)
+    named = schema.get("format")
+    if isinstance(named, str) and named in FORMATS:
+        written["format"] = FORMATS[named]
+    if "pattern" in schema:
+        try:
+            first, *others = rust_patterns(schema["pattern"])
+            written["pattern"] = first
+            if others:
+                written["allOf"] = [{"pattern": other} for other in others]
+        except (UnsupportedPattern, TypeError) as error:
+            writer.free("pattern", place, str(error))
+    if isinstance(named, str) and named in FORMAT_PATTERNS:
+        if "pattern" in written:
+            written.setdefault("allOf", []).append({"pattern": FORMAT_PATTERNS[named]})
+        else:
+            written["pattern"] = FORMAT_PATTERNS[named]
+
+
+def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: int) -> None:
+    _counts(writer, schema, written, place, "Items", MAX_ITEMS)
+    prefix = schema.get("prefixItems", [])
+    if isinstance(prefix, list) and prefix:
+        written["prefixItems"] = [
+            writer.node(item, f"{place}.prefixItems[{number}]", depth)
+            for number, item in enumerate(prefix)
+        ]
+    items = schema.get("items", schema.get("unevaluatedItems", True))
+    if items is not True:
+        written["items"] = writer.node(items, f"{place}.items", depth)
+    if schema.get("uniqueItems") is True and written.get("maxItems", 2) > 1:
+        arrays = None if prefix else _arrays_without_repetition(written)
+        if arrays is None:
+            writer.free("uniqueItems", place, "its items are too many to be counted")
+        else:
+            for keyword in ("items", "minItems", "maxItems"):
+                written.pop(keyword, None)
+            written["anyOf"] = [{"enum": arrays}] if "type" in written else [
+                {"enum": arrays}, {"type": [kind for kind in TYPES if kind != "array"]}
+            ]
+
+
+def _arrays_without_repetition(written: Schema) -> list[list[Any]] | None:
+    items = written.get("items")
+    if not isinstance(items, dict):
+        return None
+    values = [True, False] if items == {"type": "boolean"} else choices(items)
+    if values is None or not items.keys() <= {"enum", "type"} or len(values) > 8:
+        return None
+    sizes = range(written.get("minItems", 0), min(len(values), written.get("maxItems", 99)) + 1)
+    if sum(math.perm(len(values), size) for size in sizes) <= MAX_ARRAYS:
+        listed: Any = itertools.permutations
+    else:
+        listed = itertools.combinations  # In the schema's order only.
+    return [list(each) for size in sizes for each in listed(values, size)] or None
+
+
+def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth: int) -> bool:
+    members = schema.get("properties", {})
+    if not isinstance(members, dict):
+        writer.free("properties", place, "it is no object of schemas")
+        members = {}
+    required = schema.get("required", [])
+    if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
+        writer.free("required", place, "it is no list of names")
+        required = []
+    patterns = _pattern_members(writer, schema, place)
+    further = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
+    if further is not None and not isinstance(further, (bool, dict)):
+        writer.free("additionalProperties", place, "it is no JSON schema")
+        further = True
+    named = dict(members)
+    for name in required:
+        named.setdefault(name, True if further is None or (
+            further is False and patterns) else further)
+    if "propertyNames" in schema:
+        named, patterns, further = _with_names(
+            writer, schema["propertyNames"], named, required, patterns, further, place
+        )
+    if len(named) - len(set(required)) > MAX_OPTIONAL:
+        writer.free("properties", place, f"it has more than {MAX_OPTIONAL} optional members")
+        written["type"] = schema.get("type", list(TYPES))
+        return True
+    _member_counts(writer, schema, written, place, required, named, further)
+    if named:
+        written["properties"] = properties = {
+            name: member if member is False else writer.node(member, f"{place}.{name}", depth)
+            for name, member in named.items()
+        }
+        for name in required:
+            if properties[name] is False:
+                writer.impossible = writer.impossible or f"{place}.{name}"
+                return False
+    if required:
+        written["required"] = list(dict.fromkeys(required))
+    if patterns:
+        written["patternProperties"] = {
+            pattern: writer.node(member, f"{place}.*", depth)
+            for pattern, member in patterns.items()
+        }
+    only_forbids = bool(named) and all(member is False for member in named.values())
+    if further is None:
+        described = isinstance(schema.get("properties"), dict) and not only_forbids
+        further = not (described or patterns) or "propertyNames" in schema
+    if not named and not patterns:
+        if further is not True:
+            written["additionalProperties"] = further and writer.node(further, f"{place}.*", depth)
+    elif further is False or patterns or sum(map(len, named)) > MAX_NAMES:
+        written["additionalProperties"] = False
+    else:
+        # llguidance would take a name that is written with escapes for another.
+        written["patternProperties"] = {
+            all_but(named): True if further is True else writer.node(further, f"{place}.*", depth)
+        }
+        written["additionalProperties"] = False
+    return True
+
+
+def _pattern_members(writer: Writer, schema: Schema, place: str) -> dict[str, Any]:
+    patterns = {}
+    given = schema.get("patternProperties", {})
+    if not isinstance(given, dict):
+        writer.free("patternProperties", place, "it is no object of schemas")
+        return {}
+    for pattern, member in given.items():
+        try:
+            patterns[rust_pattern(pattern)] = member
+        except UnsupportedPattern as error:
+            writer.free("patternProperties", place, str(error))
+            patterns["(?s:.*)"] = True
+    return patterns
+
+
+def _with_names(
+    writer: Writer, names: Any, named: Schema, required: Sequence[str], patterns: dict[str, Any],
+    further: Any, place: str,
+) -> tuple[Schema, dict[str, Any], Any]:
+    """Members whose names a schema restricts, as members, patterns and further ones."""
+    conditions = names.keys() - ANNOTATIONS - {"type"} if isinstance(names, dict) else {"?"}
+    if names is True or not conditions:
+        return named, patterns, further
+    values = choices(names)
+    pattern = None
+    if values is not None and conditions <= {"enum", "const"}:
+        fitting = [name for name in named if name in values]
+    elif conditions == {"format"} and names["format"] == "uuid" and not patterns:
+        pattern = _UUID
+        fitting = [name for name in named if re.search(_UUID, name)]
+    elif patterns or not conditions <= {"minLength", "maxLength"} and conditions != {"pattern"}:
+        writer.free("propertyNames", place, "only values, a pattern or a length can be enforced")
+        return named, patterns, further
+    else:
+        least, most = names.get("minLength", 0), names.get("maxLength", "")
+        source = names.get("pattern", rf"^(?s:.){{{least},{most}}}$")
+        try:
+            pattern = rust_pattern(source)
+            fitting = [name for name in named if re.search(source, name)]
+        except (UnsupportedPattern, TypeError, re.error) as error:
+            writer.free("propertyNames", place, str(error))
+            return named, patterns, further
+    allowed = {
+        name: named[name] if name in fitting else False
+        for name in named if name in fitting or name in required
+    }
+    if further is not False and pattern is not None:
+        patterns = {pattern: True if further is None else further}
+    elif further is not False:
+        for name in values or ():
+            if isinstance(name, str):
+                allowed.setdefault(name, True if further is None else further)
+    return allowed, patterns, False
+
+
+def _by_count(schema: Schema) -> list[Schema] | None:
+    """An object with a number of members, as a choice of objects without; None if it needs none.
+
+    llguidance counts members only where all that have names are required.
+    """
+    members, required = schema.get("properties"), schema.get("required", [])
+    if not (isinstance(members, dict) and isinstance(required, list)):
+        return None
+    optional = [
+        name for name, member in members.items() if name not in required and member is not False
+    ]
+    if not optional or schema.get("additionalProperties") not in (None, False) or (
+        schema.get("patternProperties") or "propertyNames" in schema
+    ):
+        return None
+    for keyword in ("minProperties", "maxProperties"):
+        count = _number(schema.get(keyword))
+        if not isinstance(count, int):
+            continue
+        rest = {key: value for key, value in schema.items() if key != keyword}
+        wanted = max(0, count - len(set(required)))
+        if keyword == "minProperties" and wanted == 0:
+            return [rest]
+        if keyword == "maxProperties" and wanted >= len(optional):
+            return [rest]
+        if math.comb(len(optional), wanted) > MAX_CHOICES:
+            return None
+        if keyword == "minProperties":
+            return [{**rest, "required": [*required, *more]}
+                    for more in itertools.combinations(optional, wanted)] or [
+                        {**rest, "type": [kind for kind in TYPES if kind != "object"]}]
+        if count < len(set(required)):
+            return [{**rest, "type": [kind for kind in TYPES if kind != "object"]}]
+        return [{**rest, "properties": {
+            name: member for name, member in members.items()
+            if name in required or name in kept
+        }, "additionalProperties": False} for kept in itertools.combinations(optional, wanted)]
+    return None
+
+
+def _member_counts(
+    writer: Writer, schema: Schema, written: Schema, place: str, required: Sequence[str],
+    named: Schema, further: Any,
+) -> None:
+    counts: Schema = {}
+    _counts(writer, schema, counts, place, "Properties", MAX_LENGTH)
+    optional = [name for name in named if name not in required and named[name] is not False]
+    sure = len(set(required))
+    if counts.get("minProperties", 0) <= sure:
+        counts.pop("minProperties", None)
+    if optional and counts:
+        for keyword in counts:
+            writer.free(keyword, place, "there are too many ways to choose that many members")
+        return
+    if counts.get("minProperties", 0) > sure + 1:
+        # The same name twice counts once.
+        writer.free("minProperties", place, "a grammar cannot tell that names are different")
+        counts.pop("minProperties")
+    written.update(counts)

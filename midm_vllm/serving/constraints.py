@@ -1,0 +1,176 @@
+"""A request's constraints: the grammar of its answer, for vLLM's backend ``guidance``.
+
+``--tool-call-parser midm-parser`` starts the server with that backend where the user named
+none (``serving/defaults``). Under another one vLLM constrains ``required`` and named calls in
+its own way, as a JSON list, and a strict tool is refused: what the others enforce of a schema
+cannot be told.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
+from midm_vllm.constrained.tool_schema import NODES, ToolSchema, read_object, read_schema
+from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
+from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
+
+logger = logging.getLogger("vllm.midm_vllm.constraints")
+
+#: Changes ``NODES``, the size of schemas that one request may bring.
+NODES_VARIABLE = "MIDM_VLLM_SCHEMA_NODES"
+
+
+class UnsupportedSchema(ValueError):
+    """A strict tool's schema that cannot be enforced exactly; vLLM answers it with 400."""
+
+
+def has_our_backend() -> bool:
+    """Whether the server's grammars are llguidance's."""
+    return os.environ.get(GRAMMAR_BACKEND_VARIABLE) == GRAMMAR_BACKEND
+
+
+@dataclass(frozen=True)
+class _Tool:
+    name: str
+    parameters: Any
+    strict: bool | None
+
+
+def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
+    """The grammar of a request's answer (Chat Completions or Responses); None for none.
+
+    ``level`` is ``--tool-strict-level``: 1 holds every call to its form, 2 its arguments to
+    the tool's schema. Raises UnsupportedSchema for a tool with ``strict: true`` whose schema
+    cannot be enforced exactly.
+    """
+    tools, must_call, forced = _choice(request)
+    if not tools:
+        return None
+    one_call = forced or request.parallel_tool_calls is False
+    answer = _answer_format(request)
+    wanted = must_call or one_call or level > 0 or answer is not None
+    limited = not isinstance(request.tool_choice, str)
+    if not (wanted or limited or any(tool.strict for tool in tools)):
+        return None
+    if not must_call and getattr(request, "structured_outputs", None) is not None:
+        _once("Tool calls are not possible beside a request's own structured_outputs.")
+        return None
+    left = int(os.environ.get(NODES_VARIABLE) or NODES)
+    callable_tools = []
+    for tool in tools:
+        arguments = ANY_OBJECT
+        if tool.strict or level >= 2 or (must_call and tool.strict is None):
+            read = read_schema(tool.parameters, left)
+            left = max(50, left - read.nodes)
+            _heed(tool, read)
+            arguments = read.grammar
+        callable_tools.append(CallableTool(tool.name, arguments))
+    format_schema = None
+    if answer is not None and not must_call:
+        read = read_object(answer, left)
+        for finding in read.findings:
+            _once(f"The answer's format is not held to {finding}.")
+        format_schema = read.grammar
+    return calls_grammar(
+        callable_tools, must_call=must_call, one_call=one_call, answer=format_schema,
+        special_tags=special_tags(tokenizer),
+    )
+
+
+def refuse_strict(request: Any) -> None:
+    """Under a backend that is not ours: raises UnsupportedSchema if a tool is strict."""
+    for tool in _choice(request)[0]:
+        if tool.strict:
+            raise UnsupportedSchema(
+                f"The tool {tool.name!r} has \"strict\": true, and this server's grammar backend "
+                f"({os.environ.get(GRAMMAR_BACKEND_VARIABLE, 'unknown')}) cannot hold calls to a "
+                f"schema exactly. Start it with --structured-outputs-config '{{\"backend\": "
+                f"\"{GRAMMAR_BACKEND}\"}}', or leave \"strict\" out."
+            )
+    _once(
+        f"Required and named calls go vLLM's own way, and strict tools are refused: the grammar "
+        f"backend is {os.environ.get(GRAMMAR_BACKEND_VARIABLE, 'unknown')}, not {GRAMMAR_BACKEND}."
+    )
+
+
+def _heed(tool: _Tool, read: ToolSchema) -> None:
+    if tool.strict and read.findings:
+        raise UnsupportedSchema(
+            f"The arguments of the tool {tool.name!r} cannot be held to its schema: "
+            f"{read.findings[0]}. Change the schema, or give the tool no \"strict\": true to "
+            "have all the rest enforced."
+        )
+    for finding in read.findings:
+        _once(f"The arguments of the tool {tool.name!r} are not held to {finding}.")
+
+
+@functools.lru_cache(maxsize=1000)
+def _once(message: str) -> None:
+    logger.warning("%s", message)
+
+
+def _choice(request: Any) -> tuple[list[_Tool], bool, bool]:
+    """The tools that may be called, whether one must be, and whether it is just one."""
+    choice = request.tool_choice
+    tools = list(_functions(request.tools or ()))
+    if choice in ("none", None) or not tools:
+        return [], False, False
+    if isinstance(choice, str):
+        return tools, choice == "required", False
+    if getattr(choice, "type", None) == "allowed_tools":
+        names = {tool.get("name", tool.get("function", {}).get("name")) for tool in choice.tools}
+        return [t for t in tools if t.name in names], choice.mode == "required", False
+    name = getattr(choice, "function", choice).name
+    return [tool for tool in tools if tool.name == name], True, True
+
+
+def _functions(tools: Iterable[Any]) -> Iterable[_Tool]:
+    for tool in tools:
+        function = getattr(tool, "function", tool)
+        kind = getattr(tool, "type", "function")
+        if kind == "function" and getattr(function, "name", None):
+            yield _Tool(function.name, function.parameters, getattr(function, "strict", None))
+        elif kind == "custom" and getattr(function, "name", None):
+            yield _Tool(function.name, _CUSTOM, None)
+
+
+#: How vLLM shows a tool that takes free text.
+_CUSTOM = {
+    "type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"],
+    "additionalProperties": False,
+}
+
+
+def _answer_format(request: Any) -> Any:
+    """The schema of the answer, or None."""
+    wanted = getattr(request, "response_format", None)
+    if wanted is None:
+        wanted = getattr(getattr(request, "text", None), "format", None)
+    kind = getattr(wanted, "type", None)
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema" or wanted is None:
+        return None
+    named = getattr(wanted, "json_schema", None)  # Chat Completions has it a level deeper.
+    holder = wanted if named is None else named
+    return getattr(holder, "schema_", None) or getattr(holder, "json_schema", None)
+
+
+def special_tags(tokenizer: Any) -> frozenset[str]:
+    """Which of the markup's tags are special tokens of a tokenizer."""
+    return _special_tags(tokenizer) if tokenizer is not None else frozenset()
+
+
+@functools.lru_cache(maxsize=8)
+def _special_tags(tokenizer: Any) -> frozenset[str]:
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return frozenset(
+        token.content for token in added
+        if getattr(token, "special", False) and token.content in (OPENING_TAG, CLOSING_TAG)
+    )

@@ -1,0 +1,314 @@
+"""What a request's grammar lets the model write, asked of vLLM's own parser class."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from grammar_texts import allows
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from openai.types.responses import ToolChoiceAllowed
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+from vllm.parser.abstract_parser import DelegatingParser
+from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
+
+from midm_vllm.constrained.calls_grammar import CallableTool, calls_grammar
+from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
+from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.plugin import register
+from midm_vllm.serving.constraints import _once
+from midm_vllm.serving.tool_parser import MidmToolParser
+
+register()  # As vLLM does in each of its processes.
+
+
+@pytest.fixture(autouse=True)
+def _guidance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a server that was started with the parser's defaults."""
+    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, "guidance")
+
+
+PROSE = "날씨를 <b>보겠습니다</b>.\n"
+GOOD = '<tool_call>{"name": "날씨", "arguments": {"city": "서울"}}</tool_call>'
+BAD_ARGUMENTS = '<tool_call>{"name": "날씨", "arguments": {"city": 1}}</tool_call>'
+BAD_NAME = '<tool_call>{"name": "weather", "arguments": {"city": "서울"}}</tool_call>'
+OTHER = '<tool_call>{"name": "a\\"b\\\\", "arguments": {}}</tool_call>'
+CUT = '<tool_call>{"name": "날씨", "arguments": {"city": "서울"}'
+#: All that an answer may be, by a name for the table below.
+ANSWERS = {
+    "prose": PROSE, "call": GOOD, "prose and call": PROSE + GOOD, "two calls": GOOD + OTHER,
+    "bad arguments": BAD_ARGUMENTS, "bad name": BAD_NAME, "unfinished": CUT,
+}
+
+
+def tools(**strict: bool | None) -> list[dict[str, Any]]:
+    weather = {
+        "name": "날씨",
+        "parameters": {"type": "object", "properties": {"city": {"$ref": "#/$defs/City"}},
+                       "required": ["city"], "$defs": {"City": {"type": "string"}}},
+        **strict,
+    }
+    return [{"type": "function", "function": weather},
+            {"type": "function", "function": {"name": 'a"b\\', **strict}}]
+
+
+def grammar_of(request: Any, level: ToolStrictLevel = ToolStrictLevel.AUTO) -> Any:
+    """The grammar that vLLM would hand to its engine; None if it asks for none."""
+    class Parser(DelegatingParser):
+        tool_parser_cls = MidmToolParser
+        tool_strict_level = level
+
+    adjusted = Parser(tokenizer=None, tools=request.tools).adjust_request(request)
+    if adjusted.structured_outputs is None:
+        return None
+    return adjusted.structured_outputs.grammar
+
+
+def allowed(grammar: Any) -> set[str]:
+    return {name for name, text in ANSWERS.items() if allows(grammar, text)}
+
+
+def chat(**more: Any) -> ChatCompletionRequest:
+    return ChatCompletionRequest.model_validate(
+        {"messages": [{"role": "user", "content": "?"}], "tools": tools(), **more}
+    )
+
+
+AUTO, FUNCTION, PARAMETER = ToolStrictLevel
+NAMED = {"type": "function", "function": {"name": "날씨"}}
+FREE = {"prose", "call", "prose and call", "two calls"}
+
+
+@pytest.mark.parametrize(
+    ("level", "choice", "strict", "expected"),
+    [
+        (AUTO, "auto", {"strict": True}, FREE),
+        (AUTO, "required", {}, {"call", "two calls"}),
+        (AUTO, "required", {"strict": True}, {"call", "two calls"}),
+        (AUTO, "required", {"strict": False}, {"call", "two calls", "bad arguments"}),
+        (AUTO, NAMED, {}, {"call"}),
+        (FUNCTION, "auto", {}, FREE | {"bad arguments"}),
+        (FUNCTION, "auto", {"strict": True}, FREE),
+        (FUNCTION, "required", {}, {"call", "two calls"}),
+        (PARAMETER, "auto", {}, FREE),
+        (PARAMETER, "auto", {"strict": False}, FREE),
+        (PARAMETER, "required", {"strict": False}, {"call", "two calls"}),
+        (PARAMETER, NAMED, {}, {"call"}),
+    ],
+    ids=str,
+)
+def test_the_choice_and_the_level_decide_what_can_be_written(
+    level: ToolStrictLevel, choice: Any, strict: dict[str, bool], expected: set[str]
+) -> None:
+    request = chat(tools=tools(**strict), tool_choice=choice)
+    assert allowed(grammar_of(request, level)) == expected
+
+
+@pytest.mark.parametrize("strict", [{}, {"strict": False}])
+def test_without_a_strict_tool_auto_is_free(strict: dict[str, bool]) -> None:
+    assert grammar_of(chat(tools=tools(**strict), tool_choice="auto")) is None
+
+
+def test_none_is_free() -> None:
+    assert grammar_of(chat(tool_choice="none"), PARAMETER) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [("auto", {"prose", "call", "prose and call"}), ("required", {"call"}), (NAMED, {"call"})],
+    ids=str,
+)
+def test_without_parallel_calls_there_is_one_at_most(choice: Any, expected: set[str]) -> None:
+    request = chat(
+        tools=tools(strict=True), tool_choice=choice, parallel_tool_calls=False
+    )
+    assert allowed(grammar_of(request)) == expected
+
+
+def test_names_are_written_as_json() -> None:
+    assert allows(grammar_of(chat(tool_choice="required")), OTHER)
+
+
+def test_a_name_that_begins_another_is_told_apart() -> None:
+    functions = [{"name": name, "parameters": {"type": "object", "properties": {
+        "a": {"const": name}}, "required": ["a"]}} for name in ("get", "get_all")]
+    request = chat(
+        tools=[{"type": "function", "function": function} for function in functions],
+        tool_choice="required",
+    )
+    grammar = grammar_of(request)
+    for name, value, right in (("get", "get", True), ("get_all", "get", False)):
+        call = f'<tool_call>{{"name": "{name}", "arguments": {{"a": "{value}"}}}}</tool_call>'
+        assert allows(grammar, call) is right
+
+
+def test_a_tag_inside_a_string_is_part_of_the_string() -> None:
+    call = GOOD.replace("서울", '</tool_call><tool_call>{\\"name\\": \\"x\\"}')
+    assert allows(grammar_of(chat(tool_choice="required")), call)
+
+
+def test_the_request_is_left_as_it_was() -> None:
+    request = chat(tool_choice="required")
+    before = [tool.model_dump() for tool in request.tools or ()]
+    grammar_of(request)
+    assert [tool.model_dump() for tool in request.tools or ()] == before
+
+
+@pytest.mark.parametrize(
+    ("mode", "expected"), [("auto", {"prose"}), ("required", set())]
+)
+def test_only_the_allowed_tools_can_be_called(mode: str, expected: set[str]) -> None:
+    """vLLM 0.32 takes `allowed_tools` in Responses, but would constrain and read nothing."""
+    request = ResponsesRequest.model_validate({
+        "input": "?",
+        "tools": [{"type": "function", **tool["function"]} for tool in tools()],
+        "tool_choice": {"type": "allowed_tools", "mode": mode,
+                        "tools": [{"type": "function", "name": 'a"b\\'}]},
+    })
+    assert isinstance(request.tool_choice, ToolChoiceAllowed)
+    grammar = grammar_of(request)
+    assert allowed(grammar) == expected
+    assert allows(grammar, OTHER)
+    assert request.tool_choice == mode
+
+
+UNSUPPORTED = {"type": "object", "required": ["a", "b"], "properties": {
+    "a": {"type": "array", "contains": {"type": "null"}}, "b": {"type": "integer"}}}
+
+
+def unsupported(**strict: bool) -> list[Any]:
+    function = {"name": "f", "parameters": UNSUPPORTED, **strict}
+    return [{"type": "function", "function": function}]
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_a_strict_schema_that_cannot_be_enforced_is_named_with_its_tool(choice: str) -> None:
+    request = chat(tools=unsupported(strict=True), tool_choice=choice)
+    with pytest.raises(ValueError, match=r"tool 'f' .*'contains' at \$\.a.*\"strict\""):
+        grammar_of(request)
+
+
+def test_without_strict_it_is_enforced_but_for_that_place_and_said_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _once.cache_clear()
+    with caplog.at_level("WARNING", logger="vllm.midm_vllm"), propagating():
+        for _ in range(3):
+            grammar = grammar_of(chat(tools=unsupported(), tool_choice="required"))
+    call = '<tool_call>{"name": "f", "arguments": {"a": [1], "b": %s}}</tool_call>'
+    assert allows(grammar, call % "1") and not allows(grammar, call % '"x"')
+    assert [record.getMessage() for record in caplog.records if "contains" in record.message] == [
+        "The arguments of the tool 'f' are not held to 'contains' at $.a: "
+        "a grammar cannot look for an item."
+    ]
+
+
+@contextmanager
+def propagating() -> Iterator[None]:
+    """vLLM's logger keeps its records from pytest."""
+    logger = logging.getLogger("vllm")
+    before, logger.propagate = logger.propagate, True
+    yield
+    logger.propagate = before
+
+
+FORMATS = {
+    "json_schema": ({"type": "json_schema", "json_schema": {"name": "answer", "schema": {
+        "type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}}},
+        '{"sum": 3}', '{"sum": "three"}'),
+    "json_object": ({"type": "json_object"}, '{"any": ["thing"]}', '["thing"]'),
+}
+
+
+@pytest.mark.parametrize(("format", "right", "wrong"), FORMATS.values(), ids=FORMATS)
+@pytest.mark.parametrize("strict", [{}, {"strict": True}])
+def test_an_answer_has_the_format_or_calls(
+    format: Any, right: str, wrong: str, strict: dict[str, bool]
+) -> None:
+    request = chat(tools=tools(**strict), tool_choice="auto", response_format=format)
+    grammar = grammar_of(request)
+    assert request.response_format is None  # It would win over the grammar.
+    assert allows(grammar, right) and not allows(grammar, wrong)
+    assert allowed(grammar) - {"bad arguments"} == {"call", "two calls"}
+
+
+@pytest.mark.parametrize("choice", ["required", NAMED], ids=str)
+def test_where_a_call_is_demanded_the_format_is_no_way_out(choice: Any) -> None:
+    format, right, _ = FORMATS["json_schema"]
+    grammar = grammar_of(chat(tool_choice=choice, response_format=format))
+    assert not allows(grammar, right) and allows(grammar, GOOD)
+
+
+def test_where_no_call_is_wanted_the_format_is_vllms() -> None:
+    format, *_ = FORMATS["json_object"]
+    request = chat(tool_choice="none", response_format=format)
+    assert MidmToolParser(None).adjust_request(request).response_format is not None
+
+
+def test_the_format_of_responses_too() -> None:
+    request = ResponsesRequest.model_validate({
+        "input": "?", "tools": [{"type": "function", **tool["function"]} for tool in tools()],
+        "text": {"format": {"type": "json_schema", "name": "answer", "schema": {
+            "type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}}},
+    })
+    grammar = grammar_of(request)
+    assert request.text is None
+    assert allows(grammar, '{"sum": 3}') and allows(grammar, GOOD)
+    assert not allows(grammar, '{"sum": "x"}') and not allows(grammar, PROSE)
+
+
+@pytest.mark.parametrize("special", [(OPENING_TAG,), (OPENING_TAG, CLOSING_TAG)], ids=len)
+@pytest.mark.parametrize("must_call", [True, False])
+def test_tags_that_are_special_tokens_may_be_written_as_such(
+    special: tuple[str, ...], must_call: bool
+) -> None:
+    class Tokens:
+        """A tokenizer of bytes, with the tags as special tokens."""
+        eos_token_id, bos_token_id = 256, None
+        tokens = [bytes([code]) for code in range(256)] + [b"</s>", *map(str.encode, special)]
+        special_token_ids = list(range(256, 257 + len(special)))
+
+        def __call__(self, text: Any) -> list[int]:
+            return list(text.encode() if isinstance(text, str) else text)
+
+    tokenizer = LLTokenizer(TokenizerWrapper(Tokens()))
+    grammar = calls_grammar([CallableTool("f")], must_call=must_call, special_tags=special)
+    body = list(b'{"name": "f", "arguments": {}}')
+    closing = [258] if len(special) == 2 else list(CLOSING_TAG.encode())
+    for tokens in ([257, *body, *closing], [*OPENING_TAG.encode(), *body, *CLOSING_TAG.encode()]):
+        matcher = LLMatcher(tokenizer, grammar)
+        assert matcher.try_consume_tokens(tokens) == len(tokens), matcher.get_error()
+        assert matcher.is_accepting()
+
+
+def test_many_tools_share_the_budget() -> None:
+    schema = {"type": "object", "properties": {f"m{i}": {"type": "null"} for i in range(300)}}
+    many = [{"type": "function", "function": {"name": f"f{i}", "strict": True,
+                                              "parameters": schema}} for i in range(12)]
+    grammar_of(chat(tools=many[:5], tool_choice="auto"))
+    with pytest.raises(ValueError, match="larger than"):
+        grammar_of(chat(tools=many, tool_choice="auto"))
+
+
+@pytest.mark.parametrize("backend", ["xgrammar", "auto", "outlines", "lm-format-enforcer"])
+def test_under_another_backend_calls_go_vllms_way_and_strict_is_refused(
+    backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, backend)
+    request = MidmToolParser(None).adjust_request(chat(tool_choice="required"))
+    assert request.structured_outputs is not None
+    assert request.structured_outputs.json is not None
+    with pytest.raises(ValueError, match=rf"'날씨' .*{backend}.*guidance"):
+        MidmToolParser(None).adjust_request(chat(tools=tools(strict=True), tool_choice="auto"))
+
+
+def test_without_enforcement_vllm_keeps_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As vLLM sets it then, when it imports the class.
+    monkeypatch.setattr(MidmToolParser, "supports_required_and_named", True)
+    request = MidmToolParser(None).adjust_request(chat(tool_choice="required"))
+    assert request.structured_outputs is not None
+    assert request.structured_outputs.json is not None

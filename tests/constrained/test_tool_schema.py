@@ -1,0 +1,291 @@
+"""A tool's schema: nothing invalid is accepted, and what cannot be enforced is said."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import jsonschema
+import pytest
+from constrained_schemas import SCHEMAS
+from grammar_texts import draw
+
+from midm_vllm.constrained.tool_schema import NODES, ToolSchema, read_schema
+
+Schema = dict[str, Any]
+
+
+def one(member: Any, **more: Any) -> Schema:
+    """A schema with one member, `a`."""
+    return {"type": "object", "properties": {"a": member}, "required": ["a"],
+            "additionalProperties": False, **more}
+
+
+def members(**more: Any) -> Schema:
+    return {"type": "object", **more}
+
+
+def lark(schema: ToolSchema) -> str:
+    return f"start: arguments\narguments: %json {schema.grammar}"
+
+
+LIST = {"type": "array", "items": {"type": "integer"}}
+#: name -> schema, texts that it allows, texts that it forbids; all enforced exactly.
+EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
+    "no parameters": (None, ["{}"], ['{"a": 1}']),
+    "no parameters either": ({}, ["{}"], ['{"a": 1}']),
+    "a step": (one({"type": "integer", "multipleOf": 3}), ['{"a": 33}'], ['{"a": 34}']),
+    "a pattern beside a length": (
+        one({"type": "string", "pattern": "^a+$", "maxLength": 3}),
+        ['{"a": "aaa"}'], ['{"a": "aaaa"}', '{"a": "b"}'],
+    ),
+    "a format beside a length": (
+        one({"type": "string", "format": "email", "maxLength": 6}),
+        ['{"a": "a@b.kr"}'], ['{"a": "abc@b.kr"}', '{"a": "abc"}'],
+    ),
+    "two patterns": (
+        one({"allOf": [{"type": "string", "pattern": "^a"}, {"pattern": "b$"}]}),
+        ['{"a": "ab"}'], ['{"a": "a"}', '{"a": "b"}'],
+    ),
+    "looking ahead at the beginning": (
+        one({"type": "string", "pattern": r"^(?=.*\d)(?=.*[a-z]).{3,}$"}),
+        ['{"a": "ab1"}'], ['{"a": "abc"}', '{"a": "123"}', '{"a": "a1"}'],
+    ),
+    "allOf": (
+        one({"allOf": [{"type": "integer"}, {"minimum": 3}]}), ['{"a": 3}'], ['{"a": 2}'],
+    ),
+    "allOf of objects": (
+        {"allOf": [members(properties={"a": {"type": "integer"}}, required=["a"]),
+                   members(properties={"b": {"type": "null"}}, required=["b"])]},
+        ['{"a": 1, "b": null}'], ['{"a": 1}', '{"a": 1, "b": 2}'],
+    ),
+    "beside a reference": (
+        one({"$ref": "#/$defs/B", "maximum": 3}, **{"$defs": {"B": {"type": "integer"}}}),
+        ['{"a": 3}'], ['{"a": 4}', '{"a": "x"}'],
+    ),
+    "anyOf beside members": (
+        members(properties={"a": {"type": "null"}, "b": {"type": "null"}},
+                anyOf=[{"required": ["a"]}, {"required": ["b"]}]),
+        ['{"a": null}', '{"b": null}', '{"a": null, "b": null}'], ["{}"],
+    ),
+    "oneOf by required members": (
+        members(properties={"a": {"type": "null"}, "b": {"type": "null"}},
+                oneOf=[{"required": ["a"]}, {"required": ["b"]}]),
+        ['{"a": null}', '{"b": null}'], ["{}", '{"a": null, "b": null}'],
+    ),
+    "not": (one({"type": "string", "not": {"enum": ["x", "y"]}}),
+            ['{"a": "z"}', '{"a": ""}'], ['{"a": "x"}', '{"a": "y"}']),
+    "not a member": (members(properties={"a": {}, "b": {}}, **{"not": {"required": ["a"]}}),
+                     ["{}", '{"b": 1}'], ['{"a": 1}']),
+    "if": (
+        members(properties={"k": {"enum": ["x", "y"]}, "n": {"type": "integer"}}, required=["k"],
+                **{"if": {"properties": {"k": {"const": "x"}}}, "then": {"required": ["n"]}}),
+        ['{"k": "x", "n": 1}', '{"k": "y"}'], ['{"k": "x"}', '{"n": 1}'],
+    ),
+    "dependentRequired": (
+        members(properties={"a": {}, "b": {}}, dependentRequired={"a": ["b"]}),
+        ["{}", '{"b": 1}', '{"a": 1, "b": 1}'], ['{"a": 1}'],
+    ),
+    "patternProperties": (
+        members(patternProperties={"^n_": {"type": "integer"}}, additionalProperties=False),
+        ['{"n_a": 1}'], ['{"n_a": "x"}', '{"b": 1}'],
+    ),
+    "propertyNames of an enum": (
+        members(propertyNames={"enum": ["a", "b"]}, additionalProperties={"type": "null"}),
+        ['{"a": null, "b": null}', "{}"], ['{"c": null}', '{"a": 1}'],
+    ),
+    "propertyNames of a pattern": (
+        members(propertyNames={"pattern": "^[a-z]+$"}), ['{"ab": 1}'], ['{"A": 1}'],
+    ),
+    "the same item once": (
+        one({"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True}),
+        ['{"a": []}', '{"a": [2, 1]}'], ['{"a": [1, 1]}', '{"a": [3]}'],
+    ),
+    "a number of members": (
+        members(properties={name: {"type": "null"} for name in "abc"}, minProperties=2),
+        ['{"a": null, "c": null}'], ['{"a": null}', "{}"],
+    ),
+    "a tuple of draft 7": (
+        {"$schema": "http://json-schema.org/draft-07/schema#", **one(
+            {"type": "array", "items": [{"type": "integer"}], "additionalItems": False})},
+        ['{"a": [1]}'], ['{"a": ["x"]}', '{"a": [1, 2]}'],
+    ),
+    "dependencies of draft 7": (
+        {"$schema": "http://json-schema.org/draft-07/schema#",
+         **members(properties={"a": {}, "b": {}}, dependencies={"a": ["b"]})},
+        ['{"b": 1}'], ['{"a": 1}'],
+    ),
+    "a reference is alone in draft 7": (
+        {"$schema": "http://json-schema.org/draft-07/schema#",
+         **one({"$ref": "#/definitions/N", "maximum": 3}),
+         "definitions": {"N": {"type": "integer"}}},
+        ['{"a": 9}'], ['{"a": "x"}'],
+    ),
+    "letters of a script": (one({"type": "string", "pattern": r"^\p{Hangul}+$"}),
+                            ['{"a": "서울"}'], ['{"a": "Seoul"}']),
+    "recursion": (SCHEMAS["recursion"], ['{"child": {"child": {}}}'], ['{"child": 1}']),
+    # What was once accepted, or written wrongly.
+    "a name that is not ASCII": (
+        members(properties={"도시": {"type": "integer"}}, additionalProperties=True),
+        ['{"도시": 1, "a": "x"}'],
+        ['{"도시": "x"}', r'{"\ub3c4\uc2dc": "x"}', '{"도시": 1, "도시": "x"}'],
+    ),
+    "a name with escapes": (
+        members(properties={"a": {"type": "integer"}}, additionalProperties=True),
+        ['{"a": 1}', '{"b": "x"}'], [r'{"\u0061": "x"}', '{"a": "x"}'],
+    ),
+    "a member that must not be": (
+        members(properties={"a": False}, additionalProperties=True), ['{"b": 1}'], ['{"a": 1}'],
+    ),
+    "a name with a backslash": (
+        members(properties={"C:\\p": {"type": "integer"}}, additionalProperties=True),
+        [r'{"C:\\p": 1}', r'{"C:\\q": "x"}'], [r'{"C:\\p": "x"}'],
+    ),
+    "a constant like a mark": (
+        one({"const": "@string{0,5}@"}), ['{"a": "@string{0,5}@"}'], ['{"a": "abc"}'],
+    ),
+    "a length with a point": (
+        one({"type": "string", "maxLength": 5.0}), ['{"a": "abcde"}'], ['{"a": "abcdef"}'],
+    ),
+    "big numbers among others": (
+        one({"enum": [2**70, 1]}), ['{"a": 1}'], ['{"a": 2}', f'{{"a": {2**70 + 1}}}'],
+    ),
+    "no space": (one({"type": "string", "pattern": r"^\S$"}),
+                 ['{"a": "x"}'], ['{"a": "\u3000"}', '{"a": "\u00a0"}', r'{"a": "\u001c"}']),
+    "no space in a class": (one({"type": "string", "pattern": r"^[^\s]$"}),
+                            ['{"a": "x"}'], ['{"a": "\u3000"}', '{"a": "\u00a0"}']),
+    "no backslash in a class": (one({"type": "string", "pattern": r"^[^\\]$"}),
+                                ['{"a": "x"}'], [r'{"a": "\\"}']),
+    "no quote in a class": (one({"type": "string", "pattern": '^[^"]$'}),
+                            ['{"a": "x"}'], [r'{"a": "\""}']),
+    "no letter": (one({"type": "string", "pattern": r"^\W$"}), ['{"a": "-"}'], ['{"a": "가"}']),
+    "anchors of Python": (one({"type": "string", "pattern": r"\Aab\Z"}),
+                          ['{"a": "ab"}'], ['{"a": "abc"}']),
+    "a bound of 16 digits": (one({"type": "number", "maximum": 0.1234567890123456}),
+                             ['{"a": 0.01}'], ['{"a": 0.1234567890123457}']),
+    "a schema that brings options": (
+        one({"type": "object", "x-guidance": {"whitespace_flexible": True}}),
+        ['{"a": {}}'], ['{"a": {  }}'],
+    ),
+}
+
+
+@pytest.mark.parametrize(("schema", "valid", "invalid"), EXACT.values(), ids=EXACT)
+def test_what_is_enforced_is_exact(
+    schema: Any, valid: list[str], invalid: list[str]
+) -> None:
+    read = read_schema(schema)
+    assert read.is_exact, list(map(str, read.findings))
+    assert [text for text in valid if not read.accepts(text)] == []
+    assert [text for text in invalid if read.accepts(text)] == []
+
+
+#: What is left free: schema, a finding's beginning, and a text that shows that the rest holds.
+FREE: list[tuple[Any, str, str, str]] = [
+    (one({"type": "array", "uniqueItems": True, "items": LIST}), "'uniqueItems' at $.a",
+     '{"a": [[1], [1]]}', '{"a": ["x"]}'),
+    (one({"contains": {"type": "null"}, **LIST}), "'contains' at $.a", '{"a": [1]}', '{"a": 1}'),
+    (one({"type": "string", "pattern": r"a(?!b)", "maxLength": 3}), "'pattern' at $.a",
+     '{"a": "ab"}', '{"a": "abcd"}'),
+    (one({"type": "string", "pattern": "a^b", "maxLength": 3}), "'pattern' at $.a",
+     '{"a": "ab"}', '{"b": 1}'),
+    (one({"const": 2**70}), "'const' at $.a", f'{{"a": {2**70}}}', '{"b": 1}'),
+    (one({"type": "string", "minLength": 2**31}), "'minLength' at $.a", '{"a": "x"}', '{"a": 1}'),
+    (one({"type": "string", "minLength": 2**33}), "'minLength' at $.a", '{"a": "x"}', '{"a": 1}'),
+    (one({"$ref": "#/$defs/B"}), "'$ref' at $.a", '{"a": 1}', '{"b": 1}'),
+    (one({"$ref": "https://example.com/b"}), "'$ref' at $.a", '{"a": 1}', '{"b": 1}'),
+    (one({"$ref": "#/$defs/A/$defs/B"}, **{"$defs": {"A": {
+        "$id": "http://example.com/a", "$defs": {"B": {"$ref": "#/$defs/C"}}}}}),
+     "'$ref' at $.a", '{"a": 1}', '{"b": 1}'),
+    (one({"$ref": "#/$defs/B"}, **{"$defs": {"B": {"$ref": "#/$defs/B"}}}), "'$ref' at ",
+     '{"a": 1}', '{"b": 1}'),
+    (one({"oneOf": [{"minimum": 1}, {"multipleOf": 2}], "type": "integer"}), "'oneOf' at $.a",
+     '{"a": 2}', '{"a": "x"}'),
+    (one({"not": {"pattern": "x"}, "type": "string"}), "'not' at $.a", '{"a": "x"}', '{"a": 1}'),
+    (one({"type": "date"}), "'type' at $.a", '{"a": 1}', '{"b": 1}'),
+    (one({"type": "integer", "minimum": "1"}), "'minimum' at $.a", '{"a": 1}', '{"a": "x"}'),
+    (members(properties={"a": LIST}, required="a"), "'required' at $", "{}", '{"a": 1}'),
+    (members(properties=7), "'properties' at $", '{"a": 1}', "[]"),
+    (one(7), "'schema' at $.a", '{"a": 1}', '{"b": 1}'),
+    (one(False), "'schema' at $", '{"a": 1}', "[]"),
+    (one({"oneOf": [{"const": 1}, {"const": 1.0}]}), "'schema' at $.a", '{"a": 1}', "[]"),
+    ({"type": "array"}, "'schema' at $", '{"a": 1}', "[]"),
+    ({"type": "date"}, "'schema' at $", '{"a": 1}', "[]"),
+    (["no schema"], "'schema' at $", '{"a": 1}', "[]"),
+    (7, "'schema' at $", '{"a": 1}', "[]"),
+    (members(properties={f"m{i}": {} for i in range(200)}, minProperties=100), "'minProperties'",
+     "{}", '{"x": 1}'),
+]
+
+
+@pytest.mark.parametrize(("schema", "finding", "free", "held"), FREE, ids=lambda value: (
+    value if isinstance(value, str) and value.startswith("'") else ""
+))
+def test_what_is_not_enforced_is_said_and_the_rest_holds(
+    schema: Any, finding: str, free: str, held: str
+) -> None:
+    read = read_schema(schema)
+    assert any(str(each).startswith(finding) for each in read.findings), read.findings
+    assert read.accepts(free)
+    assert not read.accepts(held)
+
+
+def nested(depth: int) -> Schema:
+    schema: Schema = {"type": "null"}
+    for _ in range(depth):
+        schema = one(schema)
+    return schema
+
+
+#: Small schemas that took a server down, and large ones; all are read within the budget.
+HEAVY: dict[str, Any] = {
+    "four references to itself": {"anyOf": [{"$ref": "#"}] * 4},
+    "twice the same": one({"oneOf": [{"$ref": "#/$defs/A"}] * 2}, **{"$defs": {
+        "A": members(properties={"n": {"$ref": "#/$defs/A"}})}}),
+    "ten recursive alternatives": one({"oneOf": [{"$ref": "#"}] * 10}),
+    "chained references": one({"$ref": "#/$defs/0"}, **{"$defs": {
+        **{str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(1000)}, "1000": LIST}}),
+    "a large enum": one({"enum": [f"value {i}" for i in range(10_000)]}),
+    "too large an enum": one({"enum": [f"value {i}" for i in range(30_000)]}),
+    "many constants": one({"oneOf": [{"const": i} for i in range(500)]}),
+    "many optional members": members(properties={f"m{i}": {} for i in range(2000)}),
+    "long names": members(properties={"x" * 5000 + str(i): LIST for i in range(20)},
+                          additionalProperties=True),
+    "many strings at once": one({"anyOf": [
+        {"type": "string", "maxLength": i + 5} for i in range(300)]}),
+    "a long repetition": one({"type": "string", "pattern": "^[가-힣]{1,500}$"}),
+    "a product of choices": one({"allOf": [
+        {"anyOf": [{"required": [f"{i} {j}"]} for i in range(20)]} for j in range(20)]}),
+    "150 deep": nested(150),
+    "5,000 deep": nested(5000),
+    "a class that is empty": one({"type": "string", "pattern": r"^[^\s\S]$"}),
+    "half an escape": one({"type": "string", "pattern": r"\u12"}),
+}
+
+
+@pytest.mark.parametrize("schema", HEAVY.values(), ids=HEAVY)
+def test_a_heavy_schema_costs_what_the_budget_allows(schema: Any) -> None:
+    read = read_schema(schema)
+    assert len(read.grammar) < 110 * NODES
+    assert not read.accepts("[]")
+
+
+def test_a_smaller_budget_leaves_more_free() -> None:
+    schema = members(properties={f"m{i}": one(LIST) for i in range(50)})
+    assert read_schema(schema).is_exact
+    finding, *_ = read_schema(schema, nodes=100).findings
+    assert "larger than 100 nodes" in finding.reason
+
+
+@pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
+def test_whatever_the_grammar_lets_through_is_valid(schema: Schema) -> None:
+    """Texts drawn at random, byte by byte, from all that the grammar allows."""
+    read = read_schema(schema)
+    assert read.is_exact
+    source = random.Random(0)
+    texts = [draw(lark(read), source) for _ in range(40)]
+    for text in texts:
+        if text is not None:
+            jsonschema.validate(json.loads(text), schema)
+    assert sum(text is not None for text in texts) > 5
