@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 
 def control_tokens(read: Callable[[str], str | None]) -> list[str] | None:
@@ -24,5 +25,6 @@ def control_tokens(read: Callable[[str], str | None]) -> list[str] | None:
     return [entry["content"] for entry in sorted(special, key=lambda e: e["id"])] or None
 
 
-def _object(text: str | None) -> dict[str, object]:
-    return json.loads(text) if text else {}
+def _object(text: str | None) -> dict[str, Any]:
+    parsed: dict[str, Any] = json.loads(text) if text else {}
+    return parsed

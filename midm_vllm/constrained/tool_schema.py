@@ -22,7 +22,7 @@ from midm_vllm.constrained.rewriting import Finding, Rewriting
 #: are 20 values to choose from, or 500 characters of them. Half of 0.1 seconds on a slow core.
 NODES = 2000
 #: How a value is written, the text's spaces included: as ``json.dumps`` writes it.
-SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+SPACING: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _ANY_OBJECT = {"type": "object"}
 #: How often a schema is given to llguidance to find out what it does not take.
 _TRIALS = 60
