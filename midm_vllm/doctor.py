@@ -31,6 +31,7 @@ from midm_vllm.compat.vllm_layout import (
 )
 from midm_vllm.names import TOOL_PARSER_NAME
 from midm_vllm.serving.defaults import ENVIRONMENT_SWITCH
+from midm_vllm.serving.front_end import RUST_SWITCH, RUST_TOOL_PARSER, VLLM_SWITCH, is_on
 
 #: What a server always imports, and what of ours waits for it: the defaults, and the template.
 _WAITED_FOR = (*ARGUMENT_PARSER_MODULES, CHAT_TEMPLATE_REGISTRY)
@@ -149,15 +150,34 @@ def _two_installations() -> Iterator[Finding]:
 
 
 def _environment() -> Iterator[Finding]:
-    if os.environ.get("VLLM_USE_RUST_FRONTEND", "0") not in ("", "0"):
-        yield Finding(
-            Level.PROBLEM,
-            "VLLM_USE_RUST_FRONTEND is set: vLLM's Rust front end loads no Python tool parser. "
-            "Unset it.",
-        )
+    yield from _front_end()
     if _defaults_are_off():
         yield Finding(
             Level.WARNING, f"{ENVIRONMENT_SWITCH}=0: the serving defaults are off on your request."
+        )
+
+
+def _front_end() -> Iterator[Finding]:
+    if not is_on(VLLM_SWITCH):
+        if is_on(RUST_SWITCH):
+            yield Finding(
+                Level.WARNING,
+                f"{RUST_SWITCH} is set, but {VLLM_SWITCH} is not: the Python front end serves, "
+                f"with {TOOL_PARSER_NAME}. For the Rust one set both to 1.",
+            )
+    elif is_on(RUST_SWITCH):
+        yield Finding(
+            Level.WARNING,
+            f"{VLLM_SWITCH} and {RUST_SWITCH} are set: vLLM's Rust front end serves, and its own "
+            f"parser, {RUST_TOOL_PARSER}, reads the calls; it misses some that {TOOL_PARSER_NAME} "
+            f"reads. Unset {RUST_SWITCH} for {TOOL_PARSER_NAME}.",
+        )
+    else:
+        yield Finding(
+            Level.WELL,
+            f"{VLLM_SWITCH} is set: with {TOOL_PARSER_NAME} the Python front end serves all the "
+            f"same, because the Rust one loads no Python parser. {RUST_SWITCH}=1 has the Rust one "
+            f"serve, with its own parser.",
         )
 
 

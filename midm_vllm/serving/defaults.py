@@ -25,6 +25,7 @@ from typing import Any
 
 from midm_vllm.compat.vllm_layout import server_logger
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, TOOL_PARSER_NAME
+from midm_vllm.serving.front_end import choose_front_end
 
 ENVIRONMENT_SWITCH = "MIDM_VLLM_SERVING_DEFAULTS"
 
@@ -41,14 +42,13 @@ def install(parser_class: Any) -> None:
     ) -> argparse.Namespace:
         _offer_parser(self)
         parsed: argparse.Namespace = parse_args(self, args, namespace)
-        is_ours = getattr(parsed, "tool_call_parser", None) == TOOL_PARSER_NAME
-        if is_ours:
-            _choose_grammar_backend(parsed, self, sys.argv[1:] if args is None else args)
-        if (
-            is_ours
-            and os.environ.get(ENVIRONMENT_SWITCH) != "0"
-        ):
-            _complete(parsed, self, sys.argv[1:] if args is None else args)
+        if getattr(parsed, "tool_call_parser", None) == TOOL_PARSER_NAME:
+            said = sys.argv[1:] if args is None else args
+            _choose_grammar_backend(parsed, self, said)
+            if os.environ.get(ENVIRONMENT_SWITCH) != "0":
+                _complete(parsed, self, said)
+            # Not a default: without it the Rust front end, and the server with it, would end.
+            choose_front_end(parsed)
         return parsed
 
     parser_class.parse_args = parse_and_complete

@@ -22,6 +22,7 @@ ENVIRONMENT = MappingProxyType({
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
 })
+VLLM = str(Path(sys.executable).with_name("vllm"))
 STARTUP_SECONDS = 300.0
 SHUTDOWN_SECONDS = 20.0
 LEFTOVER_SECONDS = 3.0
@@ -67,29 +68,35 @@ class Server:
 
 @contextlib.contextmanager
 def run_server(
-    arguments: Sequence[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    command: Sequence[str] = (VLLM,),
 ) -> Iterator[Server]:
     """Run `vllm *arguments` as `start_server` does, and enter the block once it is ready."""
-    with start_server(arguments, log, environment) as server:
+    with start_server(arguments, log, environment, command) as server:
         server.wait_until_ready()
         yield server
 
 
 @contextlib.contextmanager
 def start_server(
-    arguments: Sequence[str], log: Path, environment: Mapping[str, str] = MappingProxyType({})
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    command: Sequence[str] = (VLLM,),
 ) -> Iterator[Server]:
     """Run `vllm *arguments` on a free port of 127.0.0.1 until the block ends.
 
-    `arguments` are those of `vllm serve` or `vllm launch render`, without host and port; output
-    goes to the file `log`. However the block ends, the server and the processes it started are
+    `arguments` are those of `vllm serve` or `vllm launch render`, without host and port;
+    `command` is what to run in place of this Python's `vllm`. Output goes to the file `log`.
+    However the block ends, the server and the processes it started are
     gone after it. Where the block failed because the server died, raises ServerFailed.
     """
     port = _free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("vllm")), *arguments,
-             "--host", "127.0.0.1", "--port", str(port)],
+            [*command, *arguments, "--host", "127.0.0.1", "--port", str(port)],
             env={**ENVIRONMENT, **os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,

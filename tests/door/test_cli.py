@@ -56,20 +56,47 @@ def test_doctor_finds_all_well_and_says_what_to_run(checkpoint: Path) -> None:
     assert done.stdout.endswith(f"Run: vllm serve {checkpoint} --tool-call-parser midm-parser\n")
 
 
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        ({"VLLM_PLUGINS": "lora_resolver"}, "unset it, or add midm"),
-        ({"VLLM_USE_RUST_FRONTEND": "1"}, "loads no Python tool parser"),
-    ],
-    ids=["plugins", "rust"],
-)
-def test_doctor_sees_what_the_environment_keeps_from_working(
-    checkpoint: Path, environment: dict[str, str], said: str
-) -> None:
-    done = midm_vllm_command("doctor", str(checkpoint), **environment)
+def test_doctor_sees_that_the_environment_keeps_the_plugin_out(checkpoint: Path) -> None:
+    done = midm_vllm_command("doctor", str(checkpoint), VLLM_PLUGINS="lora_resolver")
     assert done.returncode == 1
-    assert said in done.stdout
+    assert "unset it, or add midm" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("environment", "level", "said"),
+    [
+        ({}, doctor.Level.WELL, None),
+        ({"VLLM_USE_RUST_FRONTEND": "0"}, doctor.Level.WELL, None),
+        ({"VLLM_USE_RUST_FRONTEND": "1"}, doctor.Level.WELL, "the Python front end serves all"),
+        (
+            {"VLLM_USE_RUST_FRONTEND": "1", "MIDM_VLLM_RUST_FRONTEND": "1"},
+            doctor.Level.WARNING,
+            "its own parser, hermes, reads the calls",
+        ),
+        ({"MIDM_VLLM_RUST_FRONTEND": "1"}, doctor.Level.WARNING, "set both to 1"),
+    ],
+    ids=["unset", "off", "on", "both", "ours alone"],
+)
+def test_doctor_knows_which_front_end_serves(
+    environment: dict[str, str],
+    level: doctor.Level,
+    said: str | None,
+    checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("VLLM_USE_RUST_FRONTEND", "MIDM_VLLM_RUST_FRONTEND"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    findings = [
+        each for each in doctor.examine(str(checkpoint), None, None) if "RUST_" in each.text
+    ]
+    if said is None:
+        assert findings == []
+    else:
+        [finding] = findings
+        assert finding.level is level
+        assert said in finding.text
 
 
 def test_doctor_sees_versions_that_do_not_fit(checkpoint: Path, tmp_path: Path) -> None:

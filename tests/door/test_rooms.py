@@ -22,6 +22,7 @@ MAY_IMPORT = {
     "models": {"compat", "chat"},
     "serving": {"names", "markup", "compat", "constrained", "chat"},
     "plugin": {"names", "compat", "constrained", "chat", "serving", "models"},
+    "tool_parser_plugin": {"plugin"},
     "offline": {"markup"},
     "doctor": {"names", "compat", "constrained", "chat", "serving"},
     "cli": {"markup", "chat", "constrained", "offline", "doctor"},

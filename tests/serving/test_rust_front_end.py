@@ -1,0 +1,94 @@
+"""Where vLLM is told to use its Rust front end, the real one: our parser serves, or it by choice.
+
+The program comes from the CUDA wheel of the same release (`scripts/environment/rust_front_end.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import rust_front_end
+from chat_completions import both, expected, request
+from conftest import openai_client, serve_arguments
+from rust_front_end_calls import ask, body, environment
+from taught_conversations import BY_NAME, CONVERSATIONS
+from vllm_server import Server, run_server, start_server
+
+pytestmark = pytest.mark.slow
+
+#: What the Rust front end's own parser reads as ours does, whatever the template's engine.
+READ = ["single_call", "area_call", "single_call_english", "long_call_with_escapes"]
+
+
+def rust_environment(**more: str) -> dict[str, str]:
+    program = str(rust_front_end.fetch())
+    return {"VLLM_USE_RUST_FRONTEND": "1", "VLLM_RUST_FRONTEND_PATH": program} | more
+
+
+def test_the_program_is_of_the_installed_release() -> None:
+    program = rust_front_end.fetch()
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["vllm-rs", program.parent.name]
+
+
+@pytest.mark.parametrize("defaults", ["1", "0"], ids=["defaults", "defaults off"])
+def test_by_default_python_serves_and_says_why(
+    checkpoint: Path, tmp_path: Path, defaults: str
+) -> None:
+    environment = rust_environment(MIDM_VLLM_SERVING_DEFAULTS=defaults)
+    log = tmp_path / "vllm.log"
+    arguments = serve_arguments(checkpoint, "--enable-auto-tool-choice")
+    with run_server(arguments, log, environment) as server:
+        client = openai_client(server)
+        for conversation in CONVERSATIONS if defaults == "1" else CONVERSATIONS[:1]:
+            assert both(client, request(conversation)) == (expected(conversation),) * 2
+    lines = log.read_text(errors="replace")
+    assert lines.count("Front end: the Python one in spite of VLLM_USE_RUST_FRONTEND") == 1
+    assert "Launching Rust frontend" not in lines
+
+
+@pytest.fixture(scope="module")
+def rust_server(
+    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    log = tmp_path_factory.mktemp("rust") / "vllm.log"
+    with run_server(serve_arguments(checkpoint), log, environment()) as running:
+        yield running
+
+
+def test_who_wants_the_rust_one_gets_it(rust_server: Server) -> None:
+    lines = rust_server.log.read_text(errors="replace")
+    assert "Front end: vLLM's Rust one, because of MIDM_VLLM_RUST_FRONTEND=1" in lines
+    assert "Launching Rust frontend" in lines
+
+
+@pytest.mark.parametrize("name", READ)
+@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+def test_its_own_parser_reads_calls_in_the_taught_form(
+    rust_server: Server, name: str, stream: bool
+) -> None:
+    answer = ask(rust_server, body(BY_NAME[name], "auto"), stream)
+    right = expected(BY_NAME[name])
+    assert answer == (right.content, right.calls, right.finish_reason)
+
+
+def test_without_the_plugin_the_rust_front_end_would_end_the_server(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    """What the choice saves the user from; when vLLM's Rust front end knows more, look again."""
+    environment = rust_environment(VLLM_PLUGINS="")
+    log = tmp_path / "vllm.log"
+    with start_server(serve_arguments(checkpoint), log, environment) as server:
+        assert server.process.wait(300) != 0
+    assert "midm-parser" in log.read_text(errors="replace")
+
+
+def test_the_program_is_not_in_the_package() -> None:
+    import midm_vllm
+
+    package = Path(midm_vllm.__file__).parent
+    assert not [file for file in package.rglob("*") if os.access(file, os.X_OK) and file.is_file()]
