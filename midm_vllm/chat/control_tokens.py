@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
+from midm_vllm.chat.checkpoint_files import CheckpointFiles, CheckpointUnreachable
 
-def control_tokens(read: Callable[[str], str | None]) -> list[str] | None:
-    """The special tokens of a checkpoint in the order of their ids; None where it lists none.
 
-    ``read`` gives the text of one of the checkpoint's files, None if it lacks it.
-    They are what ``control_tokens`` of the packaged template wants. Transformers
-    lists them in ``tokenizer_config.json`` (``added_tokens_decoder``), from its
-    release 5 on in ``tokenizer.json`` alone (``added_tokens``). Added tokens that
-    are not special are words like others: nothing is steered with them.
+def control_tokens(
+    checkpoint: str, revision: str | None = None, token: str | bool | None = None
+) -> list[str] | None:
+    """The special tokens of ``checkpoint`` in the order of their ids: no text may hold one.
+
+    ``checkpoint`` is a folder or a name on the hub. None where its files list no
+    special token or cannot be read. Transformers lists them in
+    ``tokenizer_config.json`` (``added_tokens_decoder``), from its release 5 on in
+    ``tokenizer.json`` alone (``added_tokens``). Added tokens that are not special
+    are words like others: nothing is steered with them.
     """
-    config = _object(read("tokenizer_config.json")).get("added_tokens_decoder")
-    if isinstance(config, dict):
-        added = [{**entry, "id": int(id)} for id, entry in config.items()]
-    else:
-        added = _object(read("tokenizer.json")).get("added_tokens") or []
-    special = [entry for entry in added if entry["special"]]
-    return [entry["content"] for entry in sorted(special, key=lambda e: e["id"])] or None
+    files = CheckpointFiles(checkpoint, revision, token)
+    try:
+        config = _object(files.read("tokenizer_config.json")).get("added_tokens_decoder")
+        if config:
+            added = [{**entry, "id": int(id)} for id, entry in config.items()]
+        else:
+            added = _object(files.read("tokenizer.json")).get("added_tokens") or []
+        special = [entry for entry in added if entry["special"]]
+        return [entry["content"] for entry in sorted(special, key=lambda e: e["id"])] or None
+    except (CheckpointUnreachable, ValueError, TypeError, KeyError, AttributeError):
+        return None  # Whoever loads the tokenizer will tell what is wrong.
 
 
 def _object(text: str | None) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(text) if text else {}
-    return parsed
+    read: dict[str, Any] = json.loads(text) if text else {}
+    return read

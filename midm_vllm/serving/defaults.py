@@ -74,12 +74,7 @@ def _complete(
     if parsed.chat_template == "midm":
         parsed.chat_template = str(PACKAGED_TEMPLATE)
     elif parsed.chat_template is None:
-        model = getattr(parsed, "model_tag", None) or parsed.model
-        choice = choose_template(
-            parsed.tokenizer or model,
-            parsed.tokenizer_revision or parsed.revision,
-            getattr(parsed, "hf_token", None),
-        )
+        choice = choose_template(*_tokenizer(parsed))
         parsed.chat_template = choice.path
         logger.info(
             "Chat template: %s, because %s; --chat-template FILE names another, "
@@ -88,6 +83,35 @@ def _complete(
             choice.reason,
             ENVIRONMENT_SWITCH,
         )
+        if not choice.known:
+            return  # Its other files would be asked for in vain, too.
+    if parsed.chat_template in (None, str(PACKAGED_TEMPLATE)):
+        _give_control_tokens(parsed)
+
+
+def _give_control_tokens(parsed: argparse.Namespace) -> None:
+    """Let the template guard the checkpoint's own special tokens, in place of all that look so.
+
+    Older releases have no default arguments of templates; there it goes by the form.
+    """
+    from midm_vllm.chat.control_tokens import control_tokens
+
+    if not hasattr(parsed, "default_chat_template_kwargs"):
+        return
+    said = parsed.default_chat_template_kwargs or {}
+    if "control_tokens" not in said:
+        tokens = control_tokens(*_tokenizer(parsed))
+        if tokens is not None:
+            parsed.default_chat_template_kwargs = {**said, "control_tokens": tokens}
+
+
+def _tokenizer(parsed: argparse.Namespace) -> tuple[str, str | None, str | bool | None]:
+    """Where the tokenizer comes from: folder or name, revision, the hub's token."""
+    return (
+        parsed.tokenizer or getattr(parsed, "model_tag", None) or parsed.model,
+        parsed.tokenizer_revision or parsed.revision,
+        getattr(parsed, "hf_token", None),
+    )
 
 
 def _choose_grammar_backend(

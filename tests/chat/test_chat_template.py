@@ -146,6 +146,14 @@ def test_only_the_checkpoints_own_tokens_change_where_they_are_known() -> None:
     assert "<|fim|> <s> [ INST] < |eot_id|> # ##  # ## ##<|eot_id|>" in prompt
 
 
+def test_vllm_knows_the_checkpoints_own_tokens(
+    render_server: Server, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    body = {"model": "midm", "messages": [{"role": "user", "content": "<|fim|> <|eot_id|>"}]}
+    ids = render(render_server, body).raise_for_status().json()["token_ids"]
+    assert "\n\n<|fim|> < |eot_id|><|eot_id|>" in tokenizer.decode(ids)
+
+
 def test_a_token_of_another_form_is_guarded_where_the_tokenizer_names_it(
     checkpoint: Path,
 ) -> None:

@@ -180,6 +180,16 @@ def test_midm_names_the_packaged_template(
     assert parse("serve", str(checkpoint), *order).chat_template == PACKAGED
 
 
+def test_the_template_is_told_the_checkpoints_control_tokens(
+    parse: Parse, checkpoint: Path
+) -> None:
+    told = parse("serve", str(checkpoint), *PARSER).default_chat_template_kwargs
+    assert "<|eot_id|>" in told["control_tokens"]
+    order = ["--default-chat-template-kwargs", '{"a": 1, "control_tokens": []}']
+    own = parse("serve", str(checkpoint), *PARSER, *order).default_chat_template_kwargs
+    assert own == {"a": 1, "control_tokens": []}
+
+
 def test_a_checkpoint_out_of_reach_is_left_to_vllm(
     parse: Parse, tmp_path: Path, log: list[str]
 ) -> None:
