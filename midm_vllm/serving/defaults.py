@@ -138,7 +138,9 @@ def _choose_grammar_backend(
             config.backend = backend
         server_logger(parsed).info(
             "Grammars: by %s, which holds calls to their tools' schemas exactly; "
-            "--structured-outputs-config '{\"backend\": …}' names another.", backend,
+            "--structured-outputs-config '{\"backend\": …}' names another, %s=0 leaves it to vLLM.",
+            backend,
+            ENVIRONMENT_SWITCH,
         )
     os.environ[GRAMMAR_BACKEND_VARIABLE] = backend
 

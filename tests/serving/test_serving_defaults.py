@@ -100,6 +100,7 @@ def test_the_parser_alone_turns_tool_calls_on(
     assert arguments.enable_auto_tool_choice
     assert arguments.chat_template is None
     assert [line.partition(",")[0] for line in log] == [
+        "Grammars: by guidance",
         "Auto tool choice: on",
         "Chat template: the checkpoint's own",
     ]
