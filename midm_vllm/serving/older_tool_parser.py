@@ -16,8 +16,12 @@ from typing import Any
 
 from midm_vllm.compat.vllm_layout import ChatCompletionRequest, DeltaMessage
 from midm_vllm.markup.events import CallStarted
-from midm_vllm.markup.reader import MarkupReader
-from midm_vllm.serving.tool_parser import MidmToolParser, delta_message, wants_calls
+from midm_vllm.serving.tool_parser import (
+    MidmToolParser,
+    delta_message,
+    reader_for,
+    wants_calls,
+)
 
 #: The tokens with which Mi:dm ends a turn, and an output.
 END_TOKENS = ("<|eot_id|>", "<|end_of_text|>")
@@ -29,8 +33,8 @@ _SENDS_FINISH_REASON = "return_token_ids" in ChatCompletionRequest.model_fields
 class _Choice:
     """One choice's stream, known again by the list of token ids that vLLM keeps for it."""
 
-    def __init__(self) -> None:
-        self.reader = MarkupReader()
+    def __init__(self, request: Any) -> None:
+        self.reader = reader_for(request)
         self.token_ids: Sequence[int] = ()
         #: One entry for each call; that there are any makes the finish reason ``tool_calls``.
         self.calls: list[dict[str, Any]] = []
@@ -61,7 +65,7 @@ class OlderMidmToolParser(MidmToolParser):
         """Read the next delta; what it held back too, if the model ended with it."""
         if not wants_calls(request):
             return DeltaMessage(content=delta_text)
-        choice = self._choice(previous_text, previous_token_ids)
+        choice = self._choice(request, previous_text, previous_token_ids)
         choice.token_ids = current_token_ids
         events = choice.reader.feed(delta_text)
         ended = bool(delta_token_ids) and delta_token_ids[-1] in self._end_ids
@@ -73,9 +77,11 @@ class OlderMidmToolParser(MidmToolParser):
         message = delta_message(events)
         return DeltaMessage() if message is None and not _SENDS_FINISH_REASON else message
 
-    def _choice(self, previous_text: str, previous_token_ids: Sequence[int]) -> _Choice:
+    def _choice(
+        self, request: Any, previous_text: str, previous_token_ids: Sequence[int]
+    ) -> _Choice:
         if not previous_text and not previous_token_ids:
-            self._choices.append(_Choice())
+            self._choices.append(_Choice(request))
             return self._choices[-1]
         for choice in self._choices:
             if choice.token_ids is previous_token_ids:

@@ -104,7 +104,7 @@ class MidmToolParser(ToolParser):
             return ExtractedToolCallInformation(
                 tools_called=False, tool_calls=[], content=model_output
             )
-        output = read_output(model_output, _reader_for(request))
+        output = read_output(model_output, reader_for(request))
         return ExtractedToolCallInformation(
             tools_called=bool(output.calls),
             tool_calls=[
@@ -129,7 +129,7 @@ class MidmToolParser(ToolParser):
             if not wants_calls(request):
                 return DeltaMessage(content=delta_text) if delta_text else None
             self._reads_calls = True
-            self._reader = _reader_for(request)
+            self._reader = reader_for(request)
             self.engine_based_streaming = True  # So that the end of the stream is told.
         return delta_message(self._reader.feed(delta_text))
 
@@ -153,7 +153,8 @@ def wants_calls(request: ChatCompletionRequest | None) -> bool:
     return request is None or (bool(request.tools) and request.tool_choice != "none")
 
 
-def _reader_for(request: Any) -> MarkupReader:
+def reader_for(request: Any) -> MarkupReader:
+    """A reader for the answer to a request, which may go on with a call that it began."""
     begun = begun_call(request)
     return ContinuingReader(begun) if begun else MarkupReader()
 
