@@ -6,7 +6,6 @@ answers can only have come the way that the test is about.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from chat_completions import both, expected, request
-from conftest import MODEL, openai_client, serve_arguments
+from conftest import openai_client, serve_arguments
 from taught_conversations import BY_NAME
 from vllm_server import ENVIRONMENT, run_server
 
@@ -94,32 +93,3 @@ def test_a_package_without_metadata_serves_by_the_name_of_its_plugin(
         for name in ASKED:
             answers = both(openai_client(server), request(BY_NAME[name]))
             assert answers == (expected(BY_NAME[name]),) * 2
-
-
-def test_run_batch_reads_calls(
-    python: Path, mounted: Path, checkpoint: Path, tmp_path: Path
-) -> None:
-    asked, answered = tmp_path / "asked.jsonl", tmp_path / "answered.jsonl"
-    asked.write_text("".join(
-        json.dumps({
-            "custom_id": name, "method": "POST", "url": "/v1/chat/completions",
-            "body": request(BY_NAME[name]),
-        }) + "\n"
-        for name in ASKED
-    ))  # fmt: skip
-    done = run(
-        python, *VLLM, "run-batch", "-i", str(asked), "-o", str(answered),
-        "--model", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
-        "--max-model-len", "4096", "--tool-call-parser", "midm-parser", path=str(mounted),
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    lines = [json.loads(line) for line in answered.read_text("utf-8").splitlines()]
-    assert [line["custom_id"] for line in lines] == ASKED
-    for line in lines:
-        [choice] = line["response"]["body"]["choices"]
-        calls = [
-            (call["function"]["name"], call["function"]["arguments"])
-            for call in choice["message"]["tool_calls"]
-        ]
-        right = expected(BY_NAME[line["custom_id"]])
-        assert (choice["message"]["content"] or "", calls) == (right.content, right.calls)
