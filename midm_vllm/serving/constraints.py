@@ -65,7 +65,7 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
     callable_tools = []
     for tool in tools:
         arguments = ANY_OBJECT
-        if tool.strict or level >= 2 or (must_call and tool.strict is None):
+        if tool.strict or level >= 2 or ((must_call or limited) and tool.strict is None):
             read = read_schema(tool.parameters, left)
             left = max(50, left - read.nodes)
             _heed(tool, read)

@@ -123,9 +123,10 @@ def test_either_token_that_ends_an_output_gives_out_what_was_held_back(
 
 @pytest.mark.parametrize("choice", ["required", NAMED])
 def test_a_call_that_the_request_demands_is_read_from_what_the_release_has_written(
-    serving: Serving, choice: str | dict[str, object]
+    serving: Serving, choice: str | dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model's markup from 0.24; to 0.23 vLLM has JSON alone written, and reads it itself."""
+    monkeypatch.setenv("MIDM_VLLM_GRAMMAR_BACKEND", "guidance")  # As a server of ours runs.
     if TELLS_THE_END:
         text = '<tool_call>{"name": "a", "arguments": {"x": 1.0}}</tool_call>'
         streamed = serving.stream(list(text), tool_choice=choice)

@@ -37,6 +37,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
     from vllm.entrypoints.cli.serve import ServeSubcommand
 
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # The command line sets it.
+    monkeypatch.setenv("MIDM_VLLM_GRAMMAR_BACKEND", "")  # So do the defaults.
     started: list[argparse.Namespace] = []
     for subcommand in (ServeSubcommand, RenderSubcommand):
         monkeypatch.setattr(subcommand, "cmd", staticmethod(started.append))
