@@ -1,4 +1,4 @@
-"""The names under which vLLM knows what this package adds. A leaf: it imports nothing."""
+"""The names that this package, vLLM and its processes share. A leaf: it imports nothing."""
 
 #: What ``--tool-call-parser`` takes.
 TOOL_PARSER_NAME = "midm-parser"

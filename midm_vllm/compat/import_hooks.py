@@ -102,7 +102,11 @@ class _SpecUnderWay(ModuleSpec):
         # Where the import failed, the module is gone, and the next one comes through the finder.
         if not under_way and module is not None and module.__spec__ is self:
             self.__class__ = ModuleSpec  # type: ignore[assignment]
-            _tell(module)
+            try:
+                _tell(module)
+            except BaseException:
+                del sys.modules[self.name]  # As importlib does where a loader raises.
+                raise
 
 
 def _tell(module: ModuleType) -> None:

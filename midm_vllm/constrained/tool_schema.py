@@ -1,8 +1,8 @@
 """What of a tool's schema is enforced when the model writes the tool's arguments.
 
 ``read_schema`` is the one place to ask: it says what is enforced, what is left free and why,
-and whether a text would be accepted. The server, ``midm-vllm doctor --tools`` and the
-benchmark ask here.
+and whether a text would be accepted. The server and the benchmark ask
+here.
 """
 
 from __future__ import annotations

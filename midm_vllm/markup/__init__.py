@@ -1,7 +1,8 @@
 """Mi:dm's tool-call markup: text in, events out. Pure: no vLLM, no I/O, ever.
 
-``reader`` decides what is a call and what is text, and tells it in the
-``events``; ``output`` adds the events of a whole output up.
+``reader`` (prose and blocks) and ``call_object`` (the object of one call) decide
+what is a call and what is text, and tell it in the ``events``; ``output`` adds
+the events of a whole output up.
 """
 
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event

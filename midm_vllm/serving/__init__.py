@@ -1,5 +1,7 @@
-"""vLLM's server: ``midm-parser`` (``tool_parser``; ``older_tool_parser`` for vLLM before 0.24)
-and what naming it implies for the server's other arguments (``defaults``).
+"""vLLM's server: ``midm-parser`` (``tool_parser``; ``older_tool_parser`` for vLLM before 0.24;
+``continued_call`` for a call that the request began), the grammar of a request's answer
+(``constraints``), and what naming the parser implies for the server's other arguments
+(``defaults``, ``front_end``).
 
 What Mi:dm's markup means is not decided here but in :mod:`midm_vllm.markup`.
 """

@@ -130,6 +130,27 @@ def test_a_half_import_that_fails_is_told_of_when_it_succeeds(write: Write) -> N
     assert seen == [8]
 
 
+def test_a_half_import_whose_callback_raises_fails_and_the_next_calls_again(write: Write) -> None:
+    seen: list[int] = []
+
+    def callback(module: ModuleType) -> None:
+        seen.append(module.VALUE)
+        if len(seen) == 1:
+            raise OSError("not yet")
+
+    monkey = importlib.import_module(write("monkey", ""))
+    monkey.hook = lambda name: when_imported(name, callback)  # type: ignore[attr-defined]
+    name = write("module", (
+        f"import {monkey.__name__} as m\n"
+        "if not hasattr(m, 'done'): m.hook(__name__)\nm.done = True\nVALUE = 7"
+    ))
+    with pytest.raises(OSError, match="not yet"):
+        importlib.import_module(name)
+    assert name not in sys.modules
+    importlib.import_module(name)
+    assert seen == [7, 7]
+
+
 def test_after_a_callback_that_raised_the_next_import_calls_all_again(write: Write) -> None:
     name = write("module", "VALUE = 7")
     seen: list[str] = []

@@ -119,18 +119,8 @@ def test_a_lock_names_exact_versions_and_no_build_for_gpus(name: str) -> None:
 
 def test_the_environment_of_the_tests_is_what_the_locks_say() -> None:
     for name in ("demo", "test"):
-        for line in (setup_env.REQUIREMENTS / f"{name}.txt").read_text().splitlines():
-            if not line.startswith("#"):
-                package, _, release = line.partition("==")
-                assert version(package) == release
-
-
-def test_a_renewed_lock_tells_what_changed(tmp_path: Path) -> None:
-    lock.write(tmp_path / "x.txt", {"same": "1", "newer": "1.0", "gone": "2"})
-    before = lock.read(tmp_path / "x.txt")
-    assert lock.changes(before, {"same": "1", "newer": "1.1", "added": "3"}) == [
-        "added: (none) -> 3", "gone: 2 -> (none)", "newer: 1.0 -> 1.1",
-    ]
+        for package, release in lock.read(setup_env.REQUIREMENTS / f"{name}.txt").items():
+            assert version(package) == release
 
 
 def test_a_refusal_is_one_sentence_and_a_failing_status(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,15 +77,14 @@ def test_its_own_parser_reads_calls_in_the_taught_form(
     assert answer == (right.content, right.calls, right.finish_reason)
 
 
-def test_without_the_plugin_the_rust_front_end_would_end_the_server(
-    checkpoint: Path, tmp_path: Path
-) -> None:
+def test_the_program_itself_refuses_our_parser(checkpoint: Path, tmp_path: Path) -> None:
     """What the choice saves the user from; when vLLM's Rust front end knows more, look again."""
-    environment = rust_environment(VLLM_PLUGINS="")
-    log = tmp_path / "vllm.log"
-    with start_server(serve_arguments(checkpoint), log, environment) as server:
+    arguments = ["serve", str(checkpoint), "--python", sys.executable, "--enforce-eager",
+                 "--max-model-len", "4096", "--tool-call-parser", "midm-parser"]  # fmt: skip
+    log, command = tmp_path / "vllm.log", (str(rust_front_end.fetch()),)
+    with start_server(arguments, log, command=command) as server:
         assert server.process.wait(300) != 0
-    assert "midm-parser" in log.read_text(errors="replace")
+    assert "tool parser `midm-parser` is not registered" in log.read_text(errors="replace")
 
 
 def test_the_program_is_not_in_the_package() -> None:
