@@ -109,9 +109,13 @@ def run(client: OpenAI, trial: Trial, tag_ids: Sequence[int]) -> Trial:
                     name, so_far = result.calls[delta.index]
                     result.calls[delta.index] = (name, so_far + (delta.function.arguments or ""))
     else:
-        [choice] = client.chat.completions.create(**arguments).choices
+        completion = client.chat.completions.create(**arguments)
+        [choice] = completion.choices
         result.content = choice.message.content or ""
         result.finish_reason = choice.finish_reason
+        if completion.usage and completion.usage.completion_tokens == MAX_TOKENS:
+            # With "auto", vLLM (seen in 0.32) says "tool_calls" of a call that was cut off.
+            result.finish_reason = "length"
         for call in choice.message.tool_calls or ():
             assert call.type == "function"
             result.calls.append((call.function.name, call.function.arguments))
