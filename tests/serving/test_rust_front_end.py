@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 import rust_front_end
 from chat_completions import both, expected, request
-from conftest import openai_client, serve_arguments
+from conftest import MODEL, openai_client, serve_arguments
 from rust_front_end_calls import ask, body, environment
 from taught_conversations import BY_NAME, CONVERSATIONS
 from vllm_server import Server, run_server, start_server
+
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +87,21 @@ def test_the_program_itself_refuses_our_parser(checkpoint: Path, tmp_path: Path)
     with start_server(arguments, log, command=command) as server:
         assert server.process.wait(300) != 0
     assert "tool parser `midm-parser` is not registered" in log.read_text(errors="replace")
+
+
+def test_the_program_started_directly_reads_calls(checkpoint: Path, tmp_path: Path) -> None:
+    arguments = [
+        "serve", str(checkpoint), "--served-model-name", MODEL, "--python", sys.executable,
+        "--tool-call-parser", "hermes", "--chat-template", str(PACKAGED_TEMPLATE),
+        "--tool-strict-level", "parameter", "--enforce-eager", "--max-model-len", "4096",
+    ]  # fmt: skip
+    command = (str(rust_front_end.fetch()),)
+    with run_server(arguments, tmp_path / "vllm.log", command=command) as server:
+        for name in [*READ, "call_without_arguments"]:
+            right = expected(BY_NAME[name])
+            for stream in (False, True):
+                answer = ask(server, body(BY_NAME[name], "auto"), stream)
+                assert answer == (right.content, right.calls, right.finish_reason)
 
 
 def test_the_program_is_not_in_the_package() -> None:
