@@ -22,7 +22,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted
+from midm_vllm.markup.events import ArgumentText, CallEnded, CallRepaired, CallStarted, Repair
 from midm_vllm.markup.held_text import HeldText
 from midm_vllm.markup.json_escapes import (
     ESCAPE,
@@ -59,6 +59,9 @@ class CallObject(HeldText, ABC):
     _state: Callable[..., None]
     _index: int
     _block_has_calls: bool
+    _in_array: bool
+    # What has been told of the last call.
+    _repairs: list[Repair]
     # What is known of the object being read; see _start_object.
     _name: str | None
     _committed: bool
@@ -95,6 +98,7 @@ class CallObject(HeldText, ABC):
         self._name = None
         self._committed = False
         self._early_arguments: list[str] = []
+        self._early_repairs: tuple[Repair, ...] = ()
         self._has_arguments = False
         self._arguments_ended = False
         self._has_argument_text = False
@@ -151,9 +155,11 @@ class CallObject(HeldText, ABC):
     def _end_object_or_give_up(self, character: str) -> None:
         """Where JSON wants something else, a call that is certain may still end."""
         if self._committed and character in "}]":
+            self._repair(Repair.TRAILING_COMMA if character == "}" else Repair.BRACKET_MISSING)
             self._end_object()
         elif self._committed and character == "{":
             # The model forgot this object's brace and began the next one.
+            self._repair(Repair.BRACKET_MISSING)
             self._enter_next_object()
         elif not (self._committed and character == "<" and self._at_tag(self._close_early)):
             self._give_up()
@@ -176,6 +182,7 @@ class CallObject(HeldText, ABC):
             self._give_up()
             return
         self._complete_call()
+        self._repair(Repair.BRACKET_MISSING)
         self._end_block(tag)
 
     # The call.
@@ -184,9 +191,16 @@ class CallObject(HeldText, ABC):
         assert self._name is not None
         self._drop_held()
         self._committed = True
-        self._block_has_calls = True
         self._index += 1
         self._events.append(CallStarted(self._index, self._name))
+        self._repairs = []
+        if self._in_array:
+            self._repair(Repair.ARRAY_OF_CALLS)
+        elif self._block_has_calls:
+            self._repair(Repair.SEVERAL_IN_BLOCK)
+        for repair in self._early_repairs:
+            self._repair(repair)
+        self._block_has_calls = True
         self._argument("".join(self._early_arguments))
 
     def _complete_call(self) -> None:
@@ -202,6 +216,7 @@ class CallObject(HeldText, ABC):
         if not self._committed:
             return
         if not self._has_argument_text:
+            self._repair(Repair.ARGUMENTS_MISSING)
             self._argument("{}")
         self._events.append(CallEnded(self._index))
         # The rest of the object is markup, unless it breaks: then it is text.
@@ -215,6 +230,21 @@ class CallObject(HeldText, ABC):
             self._events.append(ArgumentText(self._index, text))
         else:
             self._early_arguments.append(text)
+
+    # What the model wrote otherwise than it was taught. None of this is on a delta's usual way.
+
+    def _repair(self, repair: Repair) -> None:
+        """Tell it of the last call, once."""
+        if repair not in self._repairs:
+            self._repairs.append(repair)
+            self._events.append(CallRepaired(self._index, repair))
+
+    def _repair_object(self, repair: Repair) -> None:
+        """Tell it of the object being read, as soon as that is a call."""
+        if self._committed:
+            self._repair(repair)
+        else:
+            self._early_repairs += (repair,)
 
     # Keys and values.
 
@@ -252,6 +282,10 @@ class CallObject(HeldText, ABC):
         if not character:
             return
         self._is_argument = self._key in ARGUMENT_KEYS and not self._committed
+        if self._key == NAME_KEY and self._name is not None or (
+            self._committed and self._key in ARGUMENT_KEYS
+        ):
+            self._repair_object(Repair.MEMBER_REPEATED)
         if self._key == NAME_KEY and not self._committed:
             if character != '"':
                 self._give_up()
@@ -277,6 +311,10 @@ class CallObject(HeldText, ABC):
                 self._give_up()
                 return
             self._has_arguments = True
+            if self._key == "parameters":
+                self._repair_object(Repair.PARAMETERS_KEY)
+            if character == '"':
+                self._repair_object(Repair.ARGUMENTS_AS_TEXT)
             if self._name is not None:
                 self._commit()
         self._state = state

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 
 from midm_vllm.markup.call_object import CallObject
-from midm_vllm.markup.events import Event
+from midm_vllm.markup.events import Event, MarkupAsText, Repair
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG, WHITESPACE, unfinished_tag
 
 _separator_run = re.compile(r"[ \t\n\r,}\]]*")
@@ -56,6 +56,8 @@ class MarkupReader(CallObject):
         self._state = MarkupReader._prose
         self._index = -1
         self._block_has_calls = False
+        self._in_array = False
+        self._repairs = []
         self._start_object()
 
     def __repr__(self) -> str:
@@ -87,14 +89,26 @@ class MarkupReader(CallObject):
             # Cut off inside a call. Behind the arguments only markup was held.
             if not self._arguments_ended:
                 self._argument(self._carry)
+            else:
+                self._repair(Repair.BRACKET_MISSING)
+                self._repair(Repair.CLOSING_TAG_MISSING)
         elif self._state is MarkupReader._between_calls:
             # A closing tag that was cut off is as little content as a whole one.
             if not CLOSING_TAG.startswith(self._carry):
                 self._content(self._carry)
+                self._repair(Repair.TEXT_IN_BLOCK)
+            elif self._in_array:
+                self._repair(Repair.BRACKET_MISSING)
+            self._repair(Repair.CLOSING_TAG_MISSING)
         else:
             text = "".join(self._held) + self._carry
             if not (self._after_block and not text.strip(WHITESPACE)):
                 self._content(text)
+            if self._state is not MarkupReader._prose:
+                if self._state is not MarkupReader._tail:
+                    events.append(MarkupAsText(cut_off=True))
+                if self._block_has_calls:
+                    self._repair(Repair.CLOSING_TAG_MISSING)
         self._drop_held()
         self._carry = ""
         self._committed = False
@@ -132,7 +146,9 @@ class MarkupReader(CallObject):
             self._position = end
         elif tag is OPENING_TAG:
             self._hold(end)
-            self._block_has_calls = False
+            if self._state is MarkupReader._tail:
+                self._repair(Repair.CLOSING_TAG_MISSING)
+            self._block_has_calls = self._in_array = False
             self._position = end + len(OPENING_TAG)
             self._state = MarkupReader._block
         else:
@@ -148,6 +164,7 @@ class MarkupReader(CallObject):
             self._enter_object()
         elif character == "[":
             self._position += 1
+            self._in_array = True
             self._state = MarkupReader._array
         elif character:
             self._give_up()
@@ -162,12 +179,28 @@ class MarkupReader(CallObject):
     def _between_calls(self) -> None:
         """Separators and superfluous closers, up to the next call or the block's end."""
         match = _separator_run.match(self._text, self._position)
-        self._position = match.end() if match else self._position
+        assert match is not None
+        self._position = match.end()
+        separators = match[0]
+        if "}" in separators or "]" in separators:
+            self._count_closers(separators)
         character = self._text[self._position : self._position + 1]
         if character == "{":
             self._enter_object()
         elif character and not self._at_tag(self._end_block):
-            self._state = MarkupReader._tail
+            self._repair(Repair.TEXT_IN_BLOCK)
+            self._enter_tail()
+
+    def _count_closers(self, separators: str) -> None:
+        if self._in_array and "]" in separators:
+            self._in_array = False
+            separators = separators.replace("]", "", 1)
+        if "}" in separators or "]" in separators:
+            self._repair(Repair.BRACKET_TOO_MANY)
+
+    def _enter_tail(self) -> None:
+        self._in_array = False
+        self._state = MarkupReader._tail
 
     def _leave_object(self) -> None:
         self._state = MarkupReader._between_calls
@@ -179,6 +212,10 @@ class MarkupReader(CallObject):
         self._after_block = True
         self._state = MarkupReader._prose
         opens = self._text.startswith(OPENING_TAG, tag)
+        if opens:
+            self._repair(Repair.CLOSING_TAG_MISSING)
+        if self._in_array:
+            self._repair(Repair.BRACKET_MISSING)
         self._position = tag if opens else tag + len(CLOSING_TAG)
 
     def _give_up(self) -> None:
@@ -186,8 +223,12 @@ class MarkupReader(CallObject):
         if self._block_has_calls:
             if self._held_from is not None:
                 self._release_text(self._position)
+            if self._committed:
+                self._repair(Repair.TEXT_IN_BLOCK)
+            else:
+                self._events.append(MarkupAsText(cut_off=False))
             self._committed = False
-            self._state = MarkupReader._tail
+            self._enter_tail()
             return
         # The tag was prose, and so, perhaps, is what stands behind it.
         start = self._held_from or 0
@@ -195,5 +236,6 @@ class MarkupReader(CallObject):
             self._text = "".join(self._held) + self._text
         self._position = self._text.index(OPENING_TAG, start) + len(OPENING_TAG)
         self._content(self._text[start : self._position])
+        self._events.append(MarkupAsText(cut_off=False))
         self._drop_held()
         self._state = MarkupReader._prose

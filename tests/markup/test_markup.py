@@ -169,11 +169,12 @@ def test_well_formed_output_is_read_as_what_it_was_made_of(
     for before, objects in blocks:
         text += before + "<tool_call>\n"
         content += before.rstrip(" \n")
-        for name, arguments in objects:
+        for number, (name, arguments) in enumerate(objects):
+            repairs = {"several_in_block"} if number else set()
             written = json.dumps(arguments, ensure_ascii=ascii_only)
             written_name = json.dumps(name, ensure_ascii=ascii_only)
             text += f'{{"name": {written_name}, "arguments": {written}}}\n'
-            calls.append(Call(name, written, ended=True))
+            calls.append(Call(name, written, True, repairs))
         text += "</tool_call>"
     text += last
     content += last if last.strip(" \n") or not blocks else ""

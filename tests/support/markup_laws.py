@@ -14,7 +14,15 @@ from reference_reader import Kind
 
 from midm_vllm.markup import call_object, json_escapes
 from midm_vllm.markup import reader as reader_module
-from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
+from midm_vllm.markup.events import (
+    ArgumentText,
+    CallEnded,
+    CallRepaired,
+    CallStarted,
+    ContentText,
+    Event,
+    MarkupAsText,
+)
 from midm_vllm.markup.reader import MarkupReader
 
 # Characters looked at, per character of the output and for each delta besides. What the worst
@@ -34,6 +42,7 @@ class Call:
     name: str
     arguments: str = ""
     ended: bool = False
+    repairs: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -42,12 +51,15 @@ class Output:
 
     content: str = ""
     calls: list[Call] = field(default_factory=list)
+    #: For what began as a call and is text: whether the output's end decided so.
+    cut_off_texts: list[bool] = field(default_factory=list)
 
 
 def add_up(events: list[Event]) -> Output:
     """Add up the events, which must come in an order that makes sense."""
     content: list[str] = []
     calls: list[Call] = []
+    cut_off_texts: list[bool] = []
     arguments: list[list[str]] = []
     for event in events:
         match event:
@@ -64,9 +76,14 @@ def add_up(events: list[Event]) -> Output:
             case CallEnded(index):
                 assert index == len(calls) - 1 and not calls[index].ended
                 calls[index].ended = True
+            case CallRepaired(index, repair):
+                assert index == len(calls) - 1 and repair not in calls[index].repairs
+                calls[index].repairs.add(repair.value)
+            case MarkupAsText(cut_off):
+                cut_off_texts.append(cut_off)
     for call, texts in zip(calls, arguments):
         call.arguments = "".join(texts)
-    return Output("".join(content), calls)
+    return Output("".join(content), calls, cut_off_texts)
 
 
 def read(*deltas: str) -> Output:
@@ -112,8 +129,11 @@ def check_against_reference(text: str) -> None:
 
 
 def _as_output(reading: reference_reader.Reading) -> Output:
-    calls = [Call(call.name or "", call.arguments or "", call.ended) for call in reading.calls]
-    return Output(reading.content, calls)
+    calls = [
+        Call(call.name or "", call.arguments or "", call.ended, call.repairs)
+        for call in reading.calls
+    ]
+    return Output(reading.content, calls, reading.cut_off_texts)
 
 
 def check_promptness(prefix: str) -> None:

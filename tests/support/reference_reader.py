@@ -53,16 +53,22 @@ class Object:
     ended: bool = False
     arguments_end: int = 0
     end: End = End.BROKEN
+    #: What is not as the model was taught, in the words of `midm_vllm.markup.events.Repair`.
+    repairs: set[str] = field(default_factory=set)
 
 
 @dataclass
 class Reading:
-    """`undecided` is where text begins that the output's end alone made content."""
+    """`undecided` is where text begins that the output's end alone made content.
+
+    `cut_off_texts` has an entry for all that began as a call and is text: whether that end did it.
+    """
 
     text: str
     spans: list[Span] = field(default_factory=list)
     calls: list[Object] = field(default_factory=list)
     undecided: int = 0
+    cut_off_texts: list[bool] = field(default_factory=list)
 
     @property
     def content(self) -> str:
@@ -134,9 +140,13 @@ def read_object(text: str, start: int) -> Object:
 
 def _stop(this: Object, end: End, position: int) -> bool:
     this.end, this.position = end, position
+    if end in (End.TAG, End.NEXT) or end is End.OUTPUT and this.ended:
+        this.repairs.add("bracket_missing")
     if end in (End.CLOSED, End.TAG, End.NEXT) and not this.ended:
         this.committed = this.ended = True
-        this.arguments = this.arguments or "{}"
+        if not this.arguments:
+            this.arguments = "{}"
+            this.repairs.add("arguments_missing")
     return False
 
 
@@ -160,6 +170,9 @@ def _read_member(text: str, this: Object) -> bool:
     character = _next(text, this)
     if not character:
         return _stop(this, End.OUTPUT, len(text))
+    is_second_name = key == "name" and this.name is not None
+    if is_second_name or this.committed and key in ("arguments", "parameters"):
+        this.repairs.add("member_repeated")
     if key == "name" and not this.committed:
         return _read_name(text, this)
     is_argument = key in ("arguments", "parameters") and not this.committed
@@ -167,6 +180,8 @@ def _read_member(text: str, this: Object) -> bool:
         return _stop(this, End.BROKEN, this.position)
     if is_argument:
         this.committed = this.name is not None
+        this.repairs |= {"parameters_key"} if key == "parameters" else set()
+        this.repairs |= {"arguments_as_text"} if character == '"' else set()
     return _read_value(text, this, is_argument)
 
 
@@ -210,6 +225,7 @@ def _read_value(text: str, this: Object, is_argument: bool) -> bool:
         return _stop(this, End.OUTPUT, position)
     if is_argument:
         this.arguments = value + closers or "{}"
+        this.repairs |= {"arguments_missing"} if not value else set()
         this.ended = this.committed
         this.arguments_end = position
     this.position = position
@@ -269,6 +285,7 @@ def _unexpected(text: str, this: Object) -> bool:
     if not character or this.committed and cut_tag(text, position, *TAGS):
         return _stop(this, End.OUTPUT, len(text))
     if this.committed and character in "}]":
+        this.repairs.add("trailing_comma" if character == "}" else "bracket_missing")
         return _stop(this, End.CLOSED, position + 1)
     if this.committed and character == "{":
         return _stop(this, End.NEXT, position)
@@ -286,6 +303,7 @@ def read(text: str) -> Reading:
         end = _read_block(reading, position, tag)
         behind_block = end is not None and reading.spans[-1].kind is Kind.TAG
         if end is None:
+            reading.cut_off_texts.append(False)
             end = searched = _mark(reading, Kind.CONTENT, position, tag + len(OPENING))
             position = end
         else:
@@ -310,10 +328,12 @@ def _read_block(reading: Reading, start: int, tag: int) -> tuple[int, int] | Non
     """
     text = reading.text
     position = skip(text, tag + len(OPENING))
-    if text[position : position + 1] == "[":
+    in_array = text[position : position + 1] == "["
+    if in_array:
         position = skip(text, position + 1)
     if position == len(text):
         reading.undecided = tag
+        reading.cut_off_texts.append(True)
         return (_mark(reading, Kind.CONTENT, start, position),) * 2
     if text[position] != "{":
         return None
@@ -322,34 +342,49 @@ def _read_block(reading: Reading, start: int, tag: int) -> tuple[int, int] | Non
         if this.end is End.BROKEN:
             return None
         reading.undecided = tag
+        reading.cut_off_texts.append(True)
         return (_mark(reading, Kind.CONTENT, start, len(text)),) * 2
     prose_end = start + len(text[start:tag].rstrip(WHITESPACE))
     _mark(reading, Kind.CONTENT, start, prose_end)
     _mark(reading, Kind.WHITESPACE, prose_end, tag)
     _mark(reading, Kind.TAG, tag, tag + len(OPENING))
     _mark(reading, Kind.SEPARATORS, tag + len(OPENING), position)
+    several = False
     while True:
         if not this.committed:
+            reading.cut_off_texts.append(this.end is not End.BROKEN)
             if this.end is End.BROKEN:
                 return _read_tail(reading, position, this.position)
             reading.undecided = position
+            reading.calls[-1].repairs.add("closing_tag_missing")
             return (_mark(reading, Kind.CONTENT, position, len(text)),) * 2
         reading.calls.append(this)
+        if in_array or several:
+            this.repairs.add("array_of_calls" if in_array else "several_in_block")
+        several = True
         if this.end is End.BROKEN:
+            this.repairs.add("text_in_block")
             _mark(reading, Kind.OBJECT, position, this.arguments_end)
             return _read_tail(reading, this.arguments_end, this.position)
         position = _mark(reading, Kind.OBJECT, position, this.position)
         if this.end is End.CLOSED:
             behind = skip(text, position, WHITESPACE + ",}]")
+            closers = [each for each in text[position:behind] if each in "}]"]
+            if in_array and "]" in closers:
+                in_array = False
+                closers.remove("]")
+            if closers:
+                this.repairs.add("bracket_too_many")
             position = _mark(reading, Kind.SEPARATORS, position, behind)
         if not text.startswith("{", position):
-            return _end_block(reading, position)
+            return _end_block(reading, position, in_array)
         this = read_object(text, position)
 
 
-def _end_block(reading: Reading, position: int) -> tuple[int, int]:
+def _end_block(reading: Reading, position: int, in_array: bool) -> tuple[int, int]:
     """The calls of a block are over at `position`: by a tag, by the output's end, or by prose."""
     text = reading.text
+    last = reading.calls[-1]
     if text.startswith(OPENING, position) or position == len(text):
         end = position
     elif text.startswith(CLOSING, position):
@@ -357,7 +392,12 @@ def _end_block(reading: Reading, position: int) -> tuple[int, int]:
     elif cut_tag(text, position, CLOSING):
         end = _mark(reading, Kind.TAG, position, len(text))
     else:
+        last.repairs.add("text_in_block")
         return _read_tail(reading, position, position)
+    if last.ended and in_array:
+        last.repairs.add("bracket_missing")
+    if last.ended and not text.startswith(CLOSING, position):
+        last.repairs.add("closing_tag_missing")
     return end, end
 
 
@@ -367,6 +407,7 @@ def _read_tail(reading: Reading, start: int, searched: int) -> tuple[int, int]:
     closing = text.find(CLOSING, searched)
     opening = text.find(OPENING, searched)
     if closing < 0 or 0 <= opening < closing:
+        reading.calls[-1].repairs.add("closing_tag_missing")
         return start, searched
     _mark(reading, Kind.CONTENT, start, closing)
     end = _mark(reading, Kind.TAG, closing, closing + len(CLOSING))
