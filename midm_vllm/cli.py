@@ -13,9 +13,11 @@ from typing import Annotated, Any, NoReturn, Optional, TextIO
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from midm_vllm.doctor import Finding, Level, examine
 from midm_vllm.markup.events import Event
+from midm_vllm.markup.explain import Explanation, ReadAs, explain
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.offline import parse as parse_output
 
@@ -167,9 +169,22 @@ def parse(
         bool, typer.Option("--stream", help="Show what leaves with each delta, a line for each.")
     ] = False,
     delta_size: Annotated[int, typer.Option(min=1, help="Characters in a delta.")] = 4,
+    explain_it: Annotated[
+        bool,
+        typer.Option("--explain", help="Show what each piece was read as, and what was repaired."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --explain: as JSON.")] = False,
 ) -> None:
     """Read a model's output and print it as the OpenAI API's assistant message."""
+    if as_json and not explain_it or stream and explain_it:
+        raise typer.BadParameter("--json goes with --explain, and --stream without it")
     text = file.read()
+    if as_json:
+        _print_json(asdict(explain(text)), indent=2)
+        return
+    if explain_it:
+        _print_explanation(explain(text))
+        return
     if not stream:
         _print_json(parse_output(text).to_openai(), indent=2)
         return
@@ -178,6 +193,37 @@ def parse(
         delta = text[start : start + delta_size]
         _print_delta(delta, reader.feed(delta))
     _print_delta(None, reader.finish())
+
+
+_STYLES = {
+    ReadAs.TEXT: ("", "text"),
+    ReadAs.MARKUP_AS_TEXT: ("yellow", "began as a call, is text"),
+    ReadAs.MARKUP: ("dim", "markup"),
+    ReadAs.ARGUMENTS: ("green", "arguments"),
+}
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    """The output, a line for each piece, and the calls with their repairs."""
+    console = Console(soft_wrap=True, highlight=False)
+    width = max(len(label) for _, label in _STYLES.values())
+    for piece in explanation.pieces:
+        style, label = _STYLES[piece.read_as]
+        of_call = "" if piece.call is None else f"call {piece.call}"
+        # As JSON, without its quotes: no line break or control character gets out.
+        shown = json.dumps(piece.text, ensure_ascii=False)[1:-1].replace('\\"', '"')
+        console.print(Text(f"{of_call:8}{label:{width}}  "), Text(shown, style), sep="")
+    for index, call in enumerate(explanation.calls):
+        repairs = ", ".join(repair.value for repair in call.repairs) or "as taught"
+        ended = "" if call.complete else ", cut off"
+        added = f", added {call.added}" if call.added else ""
+        name = json.dumps(call.name, ensure_ascii=False)
+        console.print(Text(f"call {index}: {name}: {repairs}{added}{ended}", "bold"))
+    if explanation.markup_as_text:
+        console.print(Text(
+            f"began as a call, is text: {explanation.markup_as_text}, "
+            f"of which cut off: {explanation.cut_off_as_text}", "bold",
+        ))
 
 
 def _print_delta(delta: str | None, events: list[Event]) -> None:

@@ -27,6 +27,16 @@ class HeldText:
         # Whether a block has ended and no content come since.
         self._after_block = False
 
+    @property
+    def held_pieces(self) -> int:
+        """In how many pieces text is held, between two deltas."""
+        return len(self._held)
+
+    @property
+    def held_length(self) -> int:
+        """How many characters are held, between two deltas; adds up the pieces."""
+        return sum(map(len, self._held)) + len(self._carry)
+
     def _hold(self, position: int) -> None:
         if self._held_from is None:
             self._held_from = position

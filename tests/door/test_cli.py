@@ -297,3 +297,42 @@ def test_an_ascii_terminal_gets_korean_all_the_same(tmp_path: Path) -> None:
 def test_the_version_is_printed() -> None:
     done = midm_vllm_command("--version")
     assert (done.returncode, done.stdout) == (0, f"midm-vllm {version('midm-vllm')}\n")
+
+
+IMPERFECT = '네.\n<tool_call>{"name": "f", "parameters": {"x": [1</tool_call> <tool_call>?'
+
+
+def test_an_imperfect_output_is_explained() -> None:
+    done = midm_vllm_command("parse", "--explain", text=IMPERFECT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [
+        "        text                      네.",
+        'call 0  markup                    \\n<tool_call>{"name": "f", "parameters":',
+        'call 0  arguments                 {"x": [1',
+        "call 0  markup                    </tool_call>",
+        "        began as a call, is text   <tool_call>",
+        "        text                      ?",
+        'call 0: "f": parameters_key, bracket_missing, added ]}',
+        "began as a call, is text: 1, of which cut off: 0",
+    ]
+
+
+def test_an_explanation_is_had_as_json() -> None:
+    done = midm_vllm_command("parse", "--explain", "--json", text=IMPERFECT)
+    explanation = json.loads(done.stdout)
+    assert "".join(piece["text"] for piece in explanation["pieces"]) == IMPERFECT
+    assert explanation["pieces"][2] == {"read_as": "arguments", "text": '{"x": [1', "call": 0}
+    assert explanation["calls"] == [{
+        "name": "f", "arguments": '{"x": [1]}', "complete": True,
+        "repairs": ["parameters_key", "bracket_missing"], "added": "]}",
+    }]
+
+
+def test_a_terminal_sees_an_explanation_in_colour() -> None:
+    done = midm_vllm_command("parse", "--explain", text=IMPERFECT, FORCE_COLOR="1")
+    assert "\x1b[32m" in done.stdout
+
+
+def test_json_goes_with_explain() -> None:
+    done = midm_vllm_command("parse", "--json", text=IMPERFECT)
+    assert done.returncode == 2 and "--explain" in done.stderr

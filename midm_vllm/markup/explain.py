@@ -1,0 +1,187 @@
+"""What each piece of an output was read as, for somebody who asks why.
+
+Every character of the output is in exactly one :class:`Piece`. The reading is
+:class:`~midm_vllm.markup.reader.MarkupReader`'s own: it is fed character by
+character, and what leaves with a character, or stops being held with it, says
+what the text was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from midm_vllm.markup.events import (
+    ArgumentText,
+    CallEnded,
+    CallRepaired,
+    CallStarted,
+    ContentText,
+    Event,
+    MarkupAsText,
+    Repair,
+)
+from midm_vllm.markup.reader import MarkupReader
+
+
+class ReadAs(str, Enum):
+    """What a piece of the output is in the answer."""
+
+    #: Content, verbatim.
+    TEXT = "text"
+    #: Content that began as a call.
+    MARKUP_AS_TEXT = "markup_as_text"
+    #: Tags, the calls' objects around their arguments, whitespace next to a block: not given out.
+    MARKUP = "markup"
+    #: A call's arguments; in the model's own characters, also where they are given out decoded.
+    ARGUMENTS = "arguments"
+
+
+@dataclass
+class Piece:
+    """A stretch of the output; ``call`` is the index of the call it belongs to or follows."""
+
+    read_as: ReadAs
+    text: str
+    call: int | None = None
+
+
+@dataclass
+class ExplainedCall:
+    """A call, and how it differs from what the model was taught.
+
+    ``added`` is what the arguments have that the model did not write.
+    """
+
+    name: str
+    arguments: str = ""
+    complete: bool = False
+    repairs: list[Repair] = field(default_factory=list)
+    added: str = ""
+
+
+@dataclass
+class Explanation:
+    """An output's pieces, in order, and its calls."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    calls: list[ExplainedCall] = field(default_factory=list)
+    #: Texts that began as a call; and those of them that the output's end cut off.
+    markup_as_text: int = 0
+    cut_off_as_text: int = 0
+
+    @property
+    def is_as_taught(self) -> bool:
+        """Whether there was nothing to repair, nothing cut off, and no markup was text."""
+        return not self.markup_as_text and all(
+            call.complete and not call.repairs for call in self.calls
+        )
+
+
+def explain(text: str) -> Explanation:
+    """Read a whole output and say what each piece of it was read as.
+
+    Total, as the reader is, and linear. Takes some microseconds a character.
+    """
+    return _Explainer().read(text)
+
+
+class _Explainer:
+    def __init__(self) -> None:
+        self._reader = MarkupReader()
+        self._explanation = Explanation()
+        # Characters that the reader holds: they are nothing yet.
+        self._pending: list[str] = []
+        self._held_pieces = 0
+        self._arguments: list[list[str]] = []
+        self._parts: list[tuple[ReadAs, int | None, list[str]]] = []
+
+    def read(self, text: str) -> Explanation:
+        for character in text:
+            events = self._reader.feed(character)
+            self._pending.append(character)
+            # Held text only grows, piece by piece, until an event or its end; adding up its
+            # length each time would make this quadratic.
+            pieces = self._reader.held_pieces
+            if events or pieces <= self._held_pieces or pieces == 1:
+                self._settle(events, self._reader.held_length)
+            self._held_pieces = pieces
+        self._settle(self._reader.finish(), 0)
+        self._explanation.pieces = [
+            Piece(read_as, "".join(texts), call) for read_as, call, texts in self._parts
+        ]
+        for call, pieces_of_call in zip(self._explanation.calls, self._arguments):
+            call.arguments = "".join(pieces_of_call)
+        return self._explanation
+
+    def _settle(self, events: list[Event], held: int) -> None:
+        """What is no longer held is what ``events`` make of it, and markup if they say nothing."""
+        settled = len(self._pending) - held
+        text = "".join(self._pending[:settled])
+        del self._pending[:settled]
+        arguments, begins = "", False
+        for number, event in enumerate(events):
+            following = events[number + 1 : number + 3]
+            if isinstance(event, ContentText):
+                before, found, text = text.partition(event.text)
+                assert found, "content is the output's own text"
+                self._add(ReadAs.MARKUP, before)
+                is_markup = any(isinstance(each, MarkupAsText) for each in following[:1])
+                self._add(ReadAs.MARKUP_AS_TEXT if is_markup else ReadAs.TEXT, event.text)
+            elif isinstance(event, ArgumentText):
+                if self._is_added(events[:number], following):
+                    self._explanation.calls[-1].added += event.text
+                else:
+                    arguments += event.text
+            elif isinstance(event, CallStarted):
+                begins = True
+            self._note(event)
+        if arguments:
+            text = self._add_arguments(text, arguments, begins)
+        self._add(ReadAs.MARKUP, text)
+
+    def _is_added(self, before: list[Event], following: list[Event]) -> bool:
+        """Whether arguments between these events are the reader's: what is missing, or closers."""
+        index = len(self._explanation.calls) - 1
+        missing = CallRepaired(index, Repair.ARGUMENTS_MISSING)
+        closers = [CallEnded(index), CallRepaired(index, Repair.BRACKET_MISSING)]
+        return before[-1:] == [missing] or following == closers
+
+    def _add_arguments(self, text: str, arguments: str, begins: bool) -> str:
+        """Add ``text`` up to the end of the arguments that it holds; returns the rest."""
+        if begins and text.endswith(arguments):
+            start = len(text) - len(arguments)
+        else:
+            start = text.find(arguments)
+        if start < 0 and begins:  # Decoded, and before the name: not told apart.
+            return text
+        end = len(text) if start < 0 else start + len(arguments)
+        self._add(ReadAs.MARKUP, text[: max(start, 0)])
+        self._add(ReadAs.ARGUMENTS, text[max(start, 0) : end])
+        return text[end:]
+
+    def _note(self, event: Event) -> None:
+        calls = self._explanation.calls
+        if isinstance(event, CallStarted):
+            calls.append(ExplainedCall(event.name))
+            self._arguments.append([])
+        elif isinstance(event, ArgumentText):
+            self._arguments[-1].append(event.text)
+        elif isinstance(event, CallEnded):
+            calls[-1].complete = True
+        elif isinstance(event, CallRepaired):
+            calls[-1].repairs.append(event.repair)
+        elif isinstance(event, MarkupAsText):
+            self._explanation.markup_as_text += 1
+            self._explanation.cut_off_as_text += event.cut_off
+
+    def _add(self, read_as: ReadAs, text: str) -> None:
+        if not text:
+            return
+        is_content = read_as in (ReadAs.TEXT, ReadAs.MARKUP_AS_TEXT)
+        call = None if is_content else len(self._explanation.calls) - 1
+        call = None if call == -1 else call
+        if self._parts and self._parts[-1][:2] == (read_as, call):
+            self._parts[-1][2].append(text)
+        else:
+            self._parts.append((read_as, call, [text]))
