@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import sys
 from argparse import Namespace
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,14 @@ def vllm_version() -> str:
         return version("vllm")
     except PackageNotFoundError:
         return "(not installed)"
+
+
+def parser_model_name() -> str:
+    """The model's name in vLLM's own parser metrics, where this release has such (seen in 0.32).
+
+    Nothing is imported: where vLLM's server has not, there is no name.
+    """
+    return getattr(sys.modules.get("vllm.parser.metrics"), "_model_name", None) or ""
 
 
 def server_logger(arguments: Namespace) -> logging.Logger:

@@ -20,10 +20,12 @@ from midm_vllm.compat.vllm_layout import (
     ToolParser,
 )
 from midm_vllm.markup.events import ArgumentText, CallStarted, ContentText, Event
-from midm_vllm.markup.output import read_output
+from midm_vllm.markup.output import Output
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.names import STRUCTURAL_TAG_MODEL
 from midm_vllm.serving.continued_call import ContinuingReader, begun_call
+from midm_vllm.serving.imperfect_outputs import output_log
+from midm_vllm.serving.metrics import COLLECTED_EVENTS, OutputTally
 
 if hasattr(ToolParser, "engine_based_streaming"):  # From 0.24 vLLM asks for a grammar.
     # A tenth of a second that no request should wait.
@@ -57,6 +59,9 @@ class MidmToolParser(ToolParser):
         self.engine_based_streaming = not getattr(self, "supports_required_and_named", True)
         self._reader = MarkupReader()
         self._reads_calls = False
+        self._tally: OutputTally | None = None
+        self._unread: list[Event] = []
+        self._log = output_log()
         self._final_events: list[Event] = []
 
     def adjust_request(self, request: Any) -> Any:
@@ -104,7 +109,14 @@ class MidmToolParser(ToolParser):
             return ExtractedToolCallInformation(
                 tools_called=False, tool_calls=[], content=model_output
             )
-        output = read_output(model_output, reader_for(request))
+        reader, output = reader_for(request), Output()
+        events = reader.feed(model_output) + reader.finish()
+        output.add(events)
+        self._tally = OutputTally(request)
+        self._unread += events
+        if self._log is not None:
+            self._log.keep(model_output)
+        self._end_tally()
         return ExtractedToolCallInformation(
             tools_called=bool(output.calls),
             tool_calls=[
@@ -130,8 +142,15 @@ class MidmToolParser(ToolParser):
                 return DeltaMessage(content=delta_text) if delta_text else None
             self._reads_calls = True
             self._reader = reader_for(request)
+            self._tally = OutputTally(request)
             self.engine_based_streaming = True  # So that the end of the stream is told.
-        return delta_message(self._reader.feed(delta_text))
+        events = self._reader.feed(delta_text)
+        self._unread += events
+        if len(events) > 1 or len(self._unread) > COLLECTED_EVENTS:
+            self._count()
+        if self._log is not None:
+            self._log.keep(delta_text)
+        return delta_message(events)
 
     def get_remaining_unstreamed_args(self) -> str:
         """Arguments held back at the end of the stream.
@@ -140,12 +159,29 @@ class MidmToolParser(ToolParser):
         then calls :meth:`finish_streaming`, so they make no entry of their own.
         """
         events = self._reader.finish()
+        self._unread += events
         self._final_events = [event for event in events if not isinstance(event, ArgumentText)]
         return "".join(event.text for event in events if isinstance(event, ArgumentText))
 
     def finish_streaming(self) -> DeltaMessage | None:
         """What was held back and has not been sent, once the stream has ended."""
-        return delta_message(self._final_events + self._reader.finish())
+        events = self._reader.finish()
+        self._unread += events
+        self._end_tally()
+        return delta_message(self._final_events + events)
+
+    # What /metrics and the log say.
+
+    def _count(self) -> None:
+        if self._tally is not None:
+            self._tally.add(self._unread)
+        self._unread.clear()
+
+    def _end_tally(self) -> None:
+        self._count()
+        if self._tally is not None and self._tally.finish() and self._log is not None:
+            self._log.write()
+        self._tally = None
 
 
 def wants_calls(request: ChatCompletionRequest | None) -> bool:
@@ -161,6 +197,9 @@ def reader_for(request: Any) -> MarkupReader:
 
 def delta_message(events: list[Event]) -> DeltaMessage | None:
     """The events of one delta as vLLM's message, with one entry for each call."""
+    if len(events) == 1 and isinstance(event := events[0], ArgumentText):  # So are most of a call.
+        arguments_so_far: Any = {"index": event.index, "function": {"arguments": event.text}}
+        return DeltaMessage(tool_calls=[arguments_so_far])
     # A delta may be long, so its pieces are joined once.
     content: list[str] = []
     # Plain data, which pydantic turns into one message faster than it builds three objects.

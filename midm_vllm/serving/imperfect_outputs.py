@@ -1,0 +1,77 @@
+"""Imperfect outputs in the server's log, for whoever looks for what a model gets wrong.
+
+Off unless ``MIDM_VLLM_LOG_IMPERFECT`` says how many characters of an output may
+be logged: it is users' text.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from functools import cache
+
+from midm_vllm.markup.explain import explain
+
+#: How many characters of an imperfect output go to the log; unset or 0: none.
+LOG_VARIABLE = "MIDM_VLLM_LOG_IMPERFECT"
+
+logger = logging.getLogger("vllm.midm_vllm.output")
+
+
+@cache
+def log_limit() -> int:
+    """The variable's number; 0 without one. Read, and warned of, once in a process."""
+    value = os.environ.get(LOG_VARIABLE, "")
+    if value and not value.isdecimal():
+        logger.warning(
+            "%s is no number of characters: imperfect outputs are not logged.", LOG_VARIABLE
+        )
+    limit = int(value) if value.isdecimal() else 0
+    if limit:
+        logger.warning(
+            "%s=%d: up to so many characters of every imperfect output are logged. They are your "
+            "users' text: unset it where the log must not hold that.", LOG_VARIABLE, limit,
+        )
+    return limit
+
+
+def output_log() -> OutputLog | None:
+    """Where to keep one output; None where outputs are not logged."""
+    return OutputLog() if log_limit() else None
+
+
+class OutputLog:
+    """The beginning of one output, up to the limit, in case that it proves to be imperfect."""
+
+    def __init__(self) -> None:
+        self._room = log_limit()
+        self._texts: list[str] = []
+
+    def keep(self, text: str) -> None:
+        """Keep the output's next text."""
+        if self._room >= 0:
+            self._texts.append(text[: self._room])
+            self._room -= len(text)
+
+    def write(self) -> None:
+        """Log what was kept, as JSON on one line: what each piece was read as, and the calls.
+
+        A text that the limit cut is explained as if it had ended there.
+        """
+        if not self._texts:
+            return
+        explanation = explain("".join(self._texts))
+        self._texts.clear()
+        logger.info("Imperfect output: %s", json.dumps({
+            "pieces": [
+                {"read_as": piece.read_as, "text": piece.text, "call": piece.call}
+                for piece in explanation.pieces
+            ],
+            "calls": [
+                {"name": call.name, "complete": call.complete, "repairs": call.repairs,
+                 "added": call.added}
+                for call in explanation.calls
+            ],
+            "logged_in_part": self._room < 0,
+        }, ensure_ascii=False))

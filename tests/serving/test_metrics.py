@@ -1,0 +1,224 @@
+"""What the model got wrong is counted in ``/metrics``, beside what vLLM counts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import MODEL
+from markup_cases import CASES
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+from tokenizers import Tokenizer
+from vllm_server import Server
+
+from midm_vllm.compat.vllm_layout import ChatCompletionRequest
+from midm_vllm.markup.events import Repair
+from midm_vllm.serving import imperfect_outputs
+from midm_vllm.serving.metrics import CHECKED_CHARACTERS
+from midm_vllm.serving.tool_parser import MidmToolParser
+
+TOOLS = [{"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}}]
+CHAT_REQUEST = {
+    "model": MODEL, "messages": [{"role": "user", "content": "?"}], "tools": TOOLS,
+}  # fmt: skip
+BY_ID = {case.id: case.text for case in CASES}
+#: Case of the table -> what it adds to the counters: name, and the label beside the model's.
+COUNTS: dict[str, dict[tuple[str, str], int]] = {
+    "plain text": {},
+    "one call": {
+        ("calls", "complete"): 1, ("arguments", "json"): 1, ("unknown", ""): 1,
+    },
+    "the history's form": {
+        ("calls", "complete"): 2, ("arguments", "json"): 2, ("unknown", ""): 1,
+        ("repairs", "parameters_key"): 2, ("repairs", "several_in_block"): 1,
+    },
+    "arguments closed too early": {
+        ("calls", "complete"): 1, ("arguments", "json"): 1, ("repairs", "bracket_missing"): 1,
+    },
+    "small slips inside arguments": {("calls", "complete"): 1, ("arguments", "no_json"): 1},
+    "10,000 open brackets": {
+        ("calls", "complete"): 1, ("arguments", "unchecked"): 1, ("repairs", "bracket_missing"): 1,
+    },
+    "cut off in the arguments": {("calls", "cut_off"): 1},
+    "cut off before the arguments": {("texts", "cut_off"): 1},
+    "the tag in an explanation": {("texts", "broken"): 1},
+}  # fmt: skip
+NAMES = {
+    "midm_tool_calls_total": ("calls", "outcome"),
+    "midm_tool_call_repairs_total": ("repairs", "kind"),
+    "midm_markup_as_text_total": ("texts", "reason"),
+    "midm_unknown_tool_calls_total": ("unknown", None),
+    "midm_tool_call_arguments_total": ("arguments", "result"),
+}
+
+
+class Counts:
+    """The counters' values, and how they differ from those before."""
+
+    def __init__(self, samples: Iterator[Any]) -> None:
+        self.values = {}
+        for sample in samples:
+            if sample.name in NAMES and sample.labels["model_name"] == MODEL:
+                name, label = NAMES[sample.name]
+                self.values[name, sample.labels.get(label, "")] = sample.value
+
+    def since(self, before: Counts) -> dict[tuple[str, str], int]:
+        grown = {key: value - before.values.get(key, 0) for key, value in self.values.items()}
+        return {key: int(more) for key, more in grown.items() if more}
+
+
+def here() -> Counts:
+    return Counts(sample for metric in REGISTRY.collect() for sample in metric.samples)
+
+
+class _NoTokenizer:
+    eos_token_id = 0
+
+    def get_vocab(self) -> dict[str, int]:
+        return {}
+
+
+def request() -> Any:
+    return ChatCompletionRequest.model_validate(CHAT_REQUEST)
+
+
+def stream(text: str, size: int) -> None:
+    made = MidmToolParser(_NoTokenizer())
+    for start in range(0, len(text), size):
+        made.extract_tool_calls_streaming("", "", text[start : start + size], [], [], [], request())
+    made.get_remaining_unstreamed_args()
+    made.finish_streaming()
+
+
+@pytest.mark.parametrize("case", COUNTS)
+def test_an_output_is_counted_at_once(case: str) -> None:
+    before = here()
+    MidmToolParser(_NoTokenizer()).extract_tool_calls(BY_ID[case], request())
+    assert here().since(before) == COUNTS[case]
+
+
+@pytest.mark.parametrize("case", COUNTS)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_stream_is_counted_as_the_output_at_once_is(case: str, size: int) -> None:
+    before = here()
+    stream(BY_ID[case], size)
+    assert here().since(before) == COUNTS[case]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [('{"x": NaN}', "no_json"), ('{"x": "\\\\ud800"}', "json"), ('{"x": 1,}', "no_json"),
+     ("[" * 300 + "]" * 300, "json"), ('{"x": "\ud800"}', "json")],
+    ids=["a constant", "half a pair", "a comma", "deep", "half a character"],
+)  # fmt: skip
+def test_what_is_json(arguments: str, result: str) -> None:
+    before = here()
+    stream(f'<tool_call>{{"name": "a", "arguments": {arguments}}}</tool_call>', 7)
+    assert here().since(before).get(("arguments", result)) == 1
+
+
+def test_arguments_of_any_length_cost_no_more_than_those_that_are_checked() -> None:
+    arguments = '{"x": "' + "y" * CHECKED_CHARACTERS + '"}'
+    before = here()
+    stream(f'<tool_call>{{"name": "a", "arguments": {arguments}}}</tool_call>', 1000)
+    assert here().since(before) == {("calls", "complete"): 1, ("arguments", "unchecked"): 1}
+
+
+def test_every_kind_is_there_before_it_happens() -> None:
+    stream(BY_ID["plain text"], 7)
+    kinds = {label for name, label in here().values if name == "repairs"}
+    assert kinds == {repair.value for repair in Repair}
+
+
+def test_labels_hold_nothing_that_users_or_models_say() -> None:
+    stream('<tool_call>{"name": "SECRET", "arguments": "SECRET"}</tool_call>', 7)
+    labels = [
+        value for metric in REGISTRY.collect() if metric.name.startswith("midm_")
+        for sample in metric.samples for value in sample.labels.values()
+    ]
+    assert labels and not any("SECRET" in label for label in labels)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Any:
+    monkeypatch.setattr(imperfect_outputs.logger, "propagate", True)
+    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
+    caplog.set_level("INFO", imperfect_outputs.logger.name)
+    imperfect_outputs.log_limit.cache_clear()
+    yield caplog
+    imperfect_outputs.log_limit.cache_clear()
+
+
+def test_imperfect_outputs_are_logged_only_if_asked(log: pytest.LogCaptureFixture) -> None:
+    stream(BY_ID["no closing tag"], 7)
+    assert not log.messages
+
+
+def test_an_imperfect_output_is_logged(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDM_VLLM_LOG_IMPERFECT", "200")
+    stream(BY_ID["one call"], 7)
+    stream(BY_ID["no closing tag"], 7)
+    warning, line = log.messages
+    assert "users' text" in warning
+    logged = json.loads(line.partition(": ")[2])
+    assert "".join(piece["text"] for piece in logged["pieces"]) == BY_ID["no closing tag"]
+    assert logged["calls"] == [
+        {"name": "a", "complete": True, "repairs": ["closing_tag_missing"], "added": ""}
+    ]
+    assert not logged["logged_in_part"]
+
+
+def test_the_log_holds_no_more_than_the_limit(
+    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDM_VLLM_LOG_IMPERFECT", "20")
+    stream(BY_ID["no closing tag"], 7)
+    logged = json.loads(log.messages[-1].partition(": ")[2])
+    assert "".join(piece["text"] for piece in logged["pieces"]) == BY_ID["no closing tag"][:20]
+    assert logged["logged_in_part"]
+
+
+def metrics(server: Server) -> Counts:
+    text = httpx.get(f"{server.url}/metrics", timeout=60).raise_for_status().text
+    return Counts(
+        sample for metric in text_string_to_metric_families(text) for sample in metric.samples
+    )
+
+
+@pytest.mark.parametrize("case", [case for case in COUNTS if case != "10,000 open brackets"])
+def test_a_server_shows_what_it_counted(
+    render_server: Server, checkpoint: Path, case: str
+) -> None:
+    token_ids = Tokenizer.from_file(str(checkpoint / "tokenizer.json")).encode(BY_ID[case]).ids
+    choice = {"index": 0, "finish_reason": "stop", "token_ids": token_ids}
+    before = metrics(render_server)
+    httpx.post(
+        f"{render_server.url}/v1/chat/completions/derender",
+        json={"generate_response": {"request_id": "r", "choices": [choice]},
+              "chat_request": CHAT_REQUEST},
+        timeout=60,
+    ).raise_for_status()
+    assert metrics(render_server).since(before) == COUNTS[case]
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_page_and_the_dashboard_name_the_counters_there_are() -> None:
+    page = (DOCS / "metrics.md").read_text("utf-8")
+    dashboard = json.loads((DOCS / "grafana.json").read_text("utf-8"))
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    assert set(re.findall(r"midm_\w+", page)) == NAMES.keys()
+    assert set(re.findall(r"midm_\w+", " ".join(queries))) == NAMES.keys()
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)) >= {
+        repair.value for repair in Repair
+    }
