@@ -1,12 +1,14 @@
 """Renew the locks in `requirements/`: the newest versions of everything, and what changed.
 
-What is asked for directly is in `pyproject.toml`, `examples/requirements.txt` and, for torch and
-vLLM, `setup_env.py`. pip resolves it with this interpreter and installs nothing. Afterwards run
-`./scripts/test --all`, and commit the locks if it passes.
+What is asked for directly is in `pyproject.toml`, for environments of their own in the files that
+`setup_env.OWN_ENVIRONMENTS` names, and for torch and vLLM in `setup_env.py`. Given names of such
+environments, their locks alone are renewed. pip resolves it with this interpreter and installs
+nothing. Afterwards run `./scripts/test --all`, and commit the locks if it passes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -15,7 +17,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from setup_env import REPOSITORY, REQUIREMENTS, SIZES, TORCH, UNWANTED, VLLM, metadata_project
+from setup_env import (
+    OWN_ENVIRONMENTS, REPOSITORY, SIZES, TORCH, UNWANTED, VLLM, lock_of, metadata_project
+)
 
 #: Installed otherwise: torch from an index of its own, the other two from here.
 APART = {"torch", "vllm", "midm-vllm"}
@@ -83,16 +87,31 @@ def changes(before: Versions, after: Versions) -> Sequence[str]:
     ]
 
 
+def resolve_own(name: str) -> Versions:
+    """What an environment of its own has; torch, if it has it, is vLLM's and for the CPU."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
+        constraints.write(f"torch=={TORCH}+cpu\n")
+        constraints.flush()
+        wanted = str(OWN_ENVIRONMENTS[name])
+        return resolve("--requirement", wanted, "--constraint", constraints.name)
+
+
 def main() -> None:
-    locks = resolve_sizes()
-    locks["agents"] = resolve("--requirement", str(REPOSITORY / "examples" / "requirements.txt"))
-    REQUIREMENTS.mkdir(exist_ok=True)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "name", nargs="*", help=f"of {', '.join(OWN_ENVIRONMENTS)}; without a name, every lock"
+    )
+    names = parser.parse_args().name
+    if unknown := set(names) - OWN_ENVIRONMENTS.keys():
+        parser.error(f"no environment of its own: {', '.join(sorted(unknown))}")
+    locks = {} if names else resolve_sizes()
+    for name in names or OWN_ENVIRONMENTS:
+        locks[name] = resolve_own(name)
     for name, versions in locks.items():
-        file = REQUIREMENTS / f"{name}.txt"
         print(f"{name}: {len(versions)} packages")
-        for line in changes(read(file), versions):
+        for line in changes(read(lock_of(name)), versions):
             print(f"  {line}")
-        write(file, versions)
+        write(lock_of(name), versions)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ from typing import Iterable, List, Optional, Tuple
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = REPOSITORY / ".venv"
-CLIENTS = REPOSITORY / ".cache" / "clients"  # The environment of the agents in `examples`.
+#: Environments of their own, in `.cache/environments`, since what they need is none of vLLM's
+#: business: name -> the file that asks for things directly.
+OWN_ENVIRONMENTS = {"agents": REPOSITORY / "examples" / "requirements.txt"}
 #: What scripts and tests import from each other: on the environment's path.
 SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/proofs", "scripts/releases",
                   "tests", "tests/support")
@@ -94,11 +96,19 @@ def python_candidates(path: str) -> List[str]:
 
 def stamp() -> str:
     """A digest of what the environment is made from."""
+    return _digest(__file__, REPOSITORY / "pyproject.toml", *map(lock_of, SIZES))
+
+
+def _digest(*sources: "str | Path") -> str:
     digest = hashlib.sha256()
-    sources = [Path(__file__), REPOSITORY / "pyproject.toml", *sorted(REQUIREMENTS.glob("*.txt"))]
     for source in sources:
-        digest.update(source.read_bytes())
+        digest.update(Path(source).read_bytes())
     return digest.hexdigest()
+
+
+def lock_of(name: str) -> Path:
+    """The file with the exact versions of a size or of an environment of its own."""
+    return REQUIREMENTS / f"{name}.txt"
 
 
 def is_current(size: str) -> bool:
@@ -166,7 +176,7 @@ def install(python: Path, size: str) -> None:
     print(f"Installing torch {TORCH} and vLLM {VLLM} for the CPU: a minute or two.", flush=True)
     install_torch(python, log)
     wanted = SIZES[: SIZES.index(size) + 1]
-    files = [f"--requirement={REQUIREMENTS / name}.txt" for name in wanted]
+    files = [f"--requirement={lock_of(name)}" for name in wanted]
     # The lock names everything, so nothing is resolved, and nothing comes that it does not name.
     exactly = ("install", "--no-deps", "--no-compile")
     run_pip(python, log, *exactly, *files)
@@ -201,16 +211,27 @@ def install_torch(python: Path, log: Path) -> None:
             ) from None
 
 
-def install_agents() -> None:
-    """Make the environment of the agents: their requirements are none of vLLM's business."""
-    log = ENVIRONMENT / "pip-agents.log"
-    log.write_text("")
-    python = CLIENTS / "bin" / "python"
-    print("Installing the agents' frameworks.", flush=True)
+def own_environment(name: str) -> Path:
+    """The interpreter of an environment of `OWN_ENVIRONMENTS`, brought up to date with its lock.
+
+    Raises Refusal where pip fails. Its base is the environment of the demo, which has to be there.
+    """
+    folder = REPOSITORY / ".cache" / "environments" / name
+    python, finished, log = folder / "bin" / "python", folder / "stamp", folder / "pip.log"
+    lock = lock_of(name)
+    if finished.is_file() and finished.read_text() == _digest(lock):
+        return python
+    print(f"Installing the environment {name!r}, in {folder}.", flush=True)
+    finished.unlink(missing_ok=True)
     if not _usable(python):
         base = str(ENVIRONMENT / "bin" / "python")
-        subprocess.run([base, "-m", "venv", "--clear", str(CLIENTS)], check=True)
-    run_pip(python, log, "install", "--no-deps", f"--requirement={REQUIREMENTS / 'agents.txt'}")
+        subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True)
+    log.write_text("")
+    if f"torch=={TORCH}+cpu" in lock.read_text().splitlines():
+        install_torch(python, log)
+    run_pip(python, log, "install", "--no-deps", f"--requirement={lock}")
+    finished.write_text(_digest(lock))
+    return python
 
 
 def set_up(size: str) -> None:
@@ -228,7 +249,7 @@ def set_up(size: str) -> None:
     STAMP.unlink(missing_ok=True)
     install(python, size)
     if size == "all":
-        install_agents()
+        own_environment("agents")
     STAMP.write_text(f"{stamp()} {size}")
     print(f"The environment in {ENVIRONMENT} is ready.")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import lock
 import pytest
 from packaging.requirements import Requirement
-from setup_env import PYTHONS, REQUIREMENTS, UNWANTED
+from setup_env import PYTHONS, UNWANTED, lock_of
 
 LOCKED = {
     name: version
     for size in ("demo", "test")
-    for name, version in lock.read(REQUIREMENTS / f"{size}.txt").items()
+    for name, version in lock.read(lock_of(size)).items()
 }
 
 

@@ -106,9 +106,33 @@ def test_torch_is_looked_for_in_its_own_index_where_pip_finds_none(
         setup_env.install_torch(Path(sys.executable), tmp_path / "pip.log")
 
 
-@pytest.mark.parametrize("name", [*setup_env.SIZES, "agents"])
+def test_an_environment_of_its_own_is_made_once_for_a_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[tuple[str, ...]] = []
+
+    def run_pip(python: Path, log: Path, *command: str) -> None:
+        commands.append(command)
+
+    monkeypatch.setattr(setup_env, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(setup_env, "REQUIREMENTS", tmp_path)
+    monkeypatch.setattr(setup_env, "run_pip", run_pip)
+    monkeypatch.setattr(setup_env, "ENVIRONMENT", Path(sys.prefix))
+    lock_file = tmp_path / "agents.txt"
+    lock_file.write_text("agent==1.0\n")
+    python = setup_env.own_environment("agents")
+    assert python.is_file() and python == setup_env.own_environment("agents")
+    [command] = commands
+    assert f"--requirement={lock_file}" in command
+    lock_file.write_text(f"agent==1.1\ntorch=={setup_env.TORCH}+cpu\n")
+    setup_env.own_environment("agents")
+    [torch, everything] = commands[1:]
+    assert f"torch=={setup_env.TORCH}+cpu" in torch and f"--requirement={lock_file}" in everything
+
+
+@pytest.mark.parametrize("name", [*setup_env.SIZES, *setup_env.OWN_ENVIRONMENTS])
 def test_a_lock_names_exact_versions_and_no_build_for_gpus(name: str) -> None:
-    lines = (setup_env.REQUIREMENTS / f"{name}.txt").read_text().splitlines()
+    lines = setup_env.lock_of(name).read_text().splitlines()
     packages = [line for line in lines if not line.startswith("#")]
     assert packages
     for line in packages:
@@ -119,7 +143,7 @@ def test_a_lock_names_exact_versions_and_no_build_for_gpus(name: str) -> None:
 
 def test_the_environment_of_the_tests_is_what_the_locks_say() -> None:
     for name in ("demo", "test"):
-        for package, release in lock.read(setup_env.REQUIREMENTS / f"{name}.txt").items():
+        for package, release in lock.read(setup_env.lock_of(name)).items():
             assert version(package) == release
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import MODEL
-from setup_env import CLIENTS
+from setup_env import own_environment
 from vllm_server import Server
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false"}
 @pytest.mark.parametrize("agent", ["langchain", "litellm", "pydantic_ai", "openai_agents"])
 def test_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
     done = subprocess.run(
-        [CLIENTS / "bin" / "python", EXAMPLES / f"agent_{agent}.py", f"{server.url}/v1", MODEL],
+        [own_environment("agents"), EXAMPLES / f"agent_{agent}.py", f"{server.url}/v1", MODEL],
         capture_output=True, text=True, check=False, env=os.environ | OFFLINE, timeout=300,
     )
     assert done.returncode == 0, done.stderr
