@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 QUESTION = "84제곱미터는 몇 평이야?"
 NAME = "convert_area"
@@ -21,11 +21,17 @@ TOOL = {
     "type": "function",
     "function": {"name": NAME, "description": DESCRIPTION, "parameters": PARAMETERS},
 }
-SQUARE_METRES = {"제곱미터": 1.0, "평": 400 / 121}  # One 평 is a square of six 자, 20/11 m.
+Unit = Literal["제곱미터", "평"]
+SQUARE_METRES: dict[Unit, float] = {"제곱미터": 1.0, "평": 400 / 121}  # One 평 is a square of six 자, 20/11 m.
 
 
-def convert_area(value: float, from_unit: str, to_unit: str) -> str:
-    """An area in another unit, to two digits, as JSON; prints the call."""
-    print(NAME, value, from_unit, to_unit)
+def converted_area(value: float, from_unit: Unit, to_unit: Unit) -> str:
+    """An area in another unit, to two digits, as JSON."""
     converted = value * SQUARE_METRES[from_unit] / SQUARE_METRES[to_unit]
     return json.dumps({"value": round(converted, 2), "unit": to_unit}, ensure_ascii=False)
+
+
+def convert_area(value: float, from_unit: Unit, to_unit: Unit) -> str:
+    """The same; prints the call."""
+    print(NAME, value, from_unit, to_unit)
+    return converted_area(value, from_unit, to_unit)
