@@ -22,7 +22,8 @@ TOOL = {
     "function": {"name": NAME, "description": DESCRIPTION, "parameters": PARAMETERS},
 }
 Unit = Literal["제곱미터", "평"]
-SQUARE_METRES: dict[Unit, float] = {"제곱미터": 1.0, "평": 400 / 121}  # One 평 is a square of six 자, 20/11 m.
+# One 평 is a square of six 자, 20/11 m.
+SQUARE_METRES: dict[Unit, float] = {"제곱미터": 1.0, "평": 400 / 121}
 
 
 def converted_area(value: float, from_unit: Unit, to_unit: Unit) -> str:
