@@ -82,7 +82,7 @@ def _installation(tool_parser_plugin: Path | None) -> Iterator[Finding]:
     yield from _versions()
     yield _entry_point()
     yield from _two_installations()
-    yield from _environment()
+    yield from examine_environment()
     if tool_parser_plugin is not None:
         yield _plugin_file(tool_parser_plugin)
 
@@ -149,7 +149,8 @@ def _two_installations() -> Iterator[Finding]:
         )
 
 
-def _environment() -> Iterator[Finding]:
+def examine_environment() -> Iterator[Finding]:
+    """What the environment's variables change; nothing, where none of them is set."""
     yield from _front_end()
     if _defaults_are_off():
         yield Finding(

@@ -13,7 +13,7 @@ from pathlib import Path
 import build_checkpoint
 import openai
 import pytest
-from vllm_server import Server, run_server, start_server
+from vllm_server import Server, run_server
 
 MODEL = "midm"
 
@@ -28,6 +28,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
     items.sort(key=lambda item: item.get_closest_marker("first") is None)
+    for item in items:
+        # Processes that share the work: one has all that the shared server answers, and what a
+        # file starts is started once.
+        shared = "server" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("server" if shared else str(item.path)))
 
 
 @pytest.fixture(scope="session")
@@ -52,28 +57,12 @@ def renamed_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
     return renamed
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _server_starts_early(request: pytest.FixtureRequest) -> None:
-    """Where a test wants the server, it starts while those before it run."""
-    if any("server" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("starting_server")
-
-
 @pytest.fixture(scope="session")
-def starting_server(
-    checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
+def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`vllm serve` as a user starts it; nothing but the parser is named."""
     log = tmp_path_factory.mktemp("server") / "vllm.log"
-    with start_server(serve_arguments(checkpoint), log) as starting:
-        yield starting
-
-
-@pytest.fixture(scope="session")
-def server(starting_server: Server) -> Server:
-    """The same, once it is ready."""
-    starting_server.wait_until_ready()
-    return starting_server
+    with run_server(serve_arguments(checkpoint), log) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,11 @@ NAMED = {"type": "function", "function": {"name": "날씨"}}
 FREE = {"prose", "call", "prose and call", "two calls"}
 
 
+def readable(value: object) -> str:
+    """A parameter in a test's name: the same in every process, though sets have no order."""
+    return " or ".join(sorted(value)) if isinstance(value, set) else str(value)
+
+
 @pytest.mark.parametrize(
     ("level", "choice", "strict", "expected"),
     [
@@ -99,7 +104,7 @@ FREE = {"prose", "call", "prose and call", "two calls"}
         (PARAMETER, "required", {"strict": False}, {"call", "two calls"}),
         (PARAMETER, NAMED, {}, {"call"}),
     ],
-    ids=str,
+    ids=readable,
 )
 def test_the_choice_and_the_level_decide_what_can_be_written(
     level: ToolStrictLevel, choice: Any, strict: dict[str, bool], expected: set[str]
@@ -120,7 +125,7 @@ def test_none_is_free() -> None:
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [("auto", {"prose", "call", "prose and call"}), ("required", {"call"}), (NAMED, {"call"})],
-    ids=str,
+    ids=readable,
 )
 def test_without_parallel_calls_there_is_one_at_most(choice: Any, expected: set[str]) -> None:
     request = chat(

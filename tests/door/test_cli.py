@@ -81,16 +81,13 @@ def test_doctor_knows_which_front_end_serves(
     environment: dict[str, str],
     level: doctor.Level,
     said: str | None,
-    checkpoint: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("VLLM_USE_RUST_FRONTEND", "MIDM_VLLM_RUST_FRONTEND"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    findings = [
-        each for each in doctor.examine(str(checkpoint), None, None) if "RUST_" in each.text
-    ]
+    findings = [each for each in doctor.examine_environment() if "RUST_" in each.text]
     if said is None:
         assert findings == []
     else:
