@@ -15,8 +15,8 @@ from build_checkpoint import REPOSITORY
 OPTION = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 #: Programs of other people: what their options are is theirs to say.
 FOREIGN = {"pip", "curl", "docker", "ray", "git", "pre-commit", "ollama", "llama-server", "npm",
-           "cp", "sed", "helm", "podman", "node", "cargo", "jq", "cd", "export", "source", "kubectl", "uv", "hf", "lms",
-           "llama-cli", "cat", "twine", "cmake", "make", "vllm-rs"}
+           "node", "cargo", "jq", "cd", "export", "source", "kubectl", "uv", "hf", "lms",
+           "llama-cli", "cat", "twine", "cmake", "make", "vllm-rs", "helm", "cp", "sed"}
 VLLM = str(Path(sys.executable).with_name("vllm"))
 
 
