@@ -117,6 +117,13 @@ def test_the_page_knows_each_mcp_server_by_a_name_that_it_answers_to() -> None:
         assert each["type"] == "mcp" and each["config"]["enable"]
 
 
+def test_strangers_cannot_sign_up_and_everybody_else_has_the_model_and_the_tools() -> None:
+    assert WEBUI["ENABLE_SIGNUP"] == "false"
+    assert WEBUI["BYPASS_MODEL_ACCESS_CONTROL"] == "true"
+    everybody = {"principal_type": "user", "principal_id": "*", "permission": "read"}
+    assert all(each["config"]["access_grants"] == [everybody] for each in CONNECTIONS)
+
+
 def test_the_page_waits_for_all_it_needs() -> None:
     waits = SERVICES["open-webui"]["depends_on"]
     assert waits.keys() == SERVICES.keys() - {"open-webui"}

@@ -17,7 +17,8 @@ from vllm_server import Server
 import midm_vllm
 
 #: Options of programs other than vLLM's server and the repository's, in running text.
-OTHERS = {"--no-deps", "--target", "--env", "--volume", "--gpus", "--ipc"}
+OTHERS = {"--no-deps", "--target", "--upgrade", "--env", "--volume", "--gpus", "--ipc", "--user",
+          "--build-arg", "--follow"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
