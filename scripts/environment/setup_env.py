@@ -23,10 +23,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = REPOSITORY / ".venv"
 #: Environments of their own, in `.cache/environments`, since what they need is none of vLLM's
 #: business: name -> the file that asks for things directly.
-OWN_ENVIRONMENTS = {"agents": REPOSITORY / "examples" / "requirements.txt"}
+OWN_ENVIRONMENTS = {
+    "agents": REPOSITORY / "examples" / "requirements.txt",
+    "trl": REPOSITORY / "examples" / "requirements-trl.txt",
+    "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",
+    "lm-eval": REPOSITORY / "scripts" / "evaluation" / "requirements-lm-eval.txt",
+}
 #: What scripts and tests import from each other: on the environment's path.
-SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/proofs", "scripts/releases",
-                  "tests", "tests/support")
+SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/evaluation",
+                  "scripts/proofs", "scripts/releases", "tests", "tests/support")
 STAMP = ENVIRONMENT / "midm-vllm.stamp"  # Written last: an environment without it is unfinished.
 
 #: What vLLM's CPU build has wheels for. The first that is there is taken.
