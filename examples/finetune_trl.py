@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,7 +60,7 @@ def trainer(asked: argparse.Namespace) -> SFTTrainer:
     tokenizer = AutoTokenizer.from_pretrained(asked.checkpoint)
     if asked.template:
         tokenizer.chat_template = asked.template.read_text("utf-8")
-    if "{%- generation -%}" not in tokenizer.chat_template:
+    if not re.search(r"\{%-?\s*generation\s*-?%\}", tokenizer.chat_template or ""):
         raise SystemExit(
             "The checkpoint's chat template does not mark what the assistant says: give the "
             'package\'s, --template "$(midm-vllm template)".'

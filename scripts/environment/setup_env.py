@@ -220,8 +220,18 @@ def own_environment(name: str) -> Path:
     """The interpreter of an environment of `OWN_ENVIRONMENTS`, brought up to date with its lock.
 
     Raises Refusal where pip fails. Its base is the environment of the demo, which has to be there.
+    Of several processes that want it one makes it, and the others wait.
     """
+    import fcntl
+
     folder = REPOSITORY / ".cache" / "environments" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        return _up_to_date(name, folder)
+
+
+def _up_to_date(name: str, folder: Path) -> Path:
     python, finished, log = folder / "bin" / "python", folder / "stamp", folder / "pip.log"
     lock = lock_of(name)
     if finished.is_file() and finished.read_text() == _digest(lock):
