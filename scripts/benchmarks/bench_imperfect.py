@@ -19,7 +19,6 @@ import json
 import logging
 import platform
 import random
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -31,9 +30,9 @@ from rich.table import Table
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
+from vendor_style import VendorStyle
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
-from vllm.tool_parsers.granite_20b_fc_tool_parser import Granite20bFCToolParser
 from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 
 from midm_vllm.compat.vllm_layout import ChatCompletionRequest
@@ -49,15 +48,6 @@ KEYS = ("city", "n", "기간", "unit", "options")
 DELTA_SIZES = (4, 20)
 
 Calls = list[tuple[str, Any]]
-
-
-class VendorStyle(Granite20bFCToolParser):
-    """The approach of the parser that KT published: Granite's with another start token."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.bot_token = self.tool_start_token = OPENING
-        self.tool_call_regex = re.compile(r"<tool_call>\s*")
 
 
 PARSERS: dict[str, type[ToolParser]] = {

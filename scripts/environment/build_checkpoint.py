@@ -2,6 +2,7 @@
 
 Greedy decoding gives back each of `taught_conversations` exactly, so that a real vLLM can be
 tested on a machine without a GPU and without the real weights. Prints the checkpoint's folder.
+Other code may have other conversations taught, as a `Lesson`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.metadata
+import json
 import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,34 +47,54 @@ STEPS = 800
 STEPS_BETWEEN_CHECKS = 50
 LOG_LINES = 8  # About as many where nobody watches the bar.
 BATCH = 4
+# A batch of long prompts takes part in every so many rounds: its time grows with their square.
+LONG, LONG_RESTS = 1500, 6
 LEARNING_RATE = 4e-3
 # The least lead, in logits, of a taught token over any other: enough for bfloat16 activations,
 # and for the vendor's sampling defaults (top_p 0.75) to leave the taught token alone.
 MARGIN = 4.0
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a checkpoint is taught, and the size of the vocabulary it is taught with."""
+
+    name: str
+    conversations: Sequence[Conversation]
+    vocabulary: int = VOCABULARY
+
+    def digest(self) -> str:
+        """What the lesson is told by: the same for the same conversations."""
+        taught = [asdict(conversation) for conversation in self.conversations]
+        return f"{self.vocabulary} {json.dumps(taught, ensure_ascii=False)}"
+
+
+TAUGHT = Lesson("taught", CONVERSATIONS)
+
+
 class NotLearned(Exception):
     """Training ended before the model gave back what it was taught."""
 
 
-def cache_key(trained: bool, steps: int) -> str:
+def cache_key(trained: bool, steps: int, lesson: Lesson = TAUGHT) -> str:
     """A digest of all that a checkpoint is made from, the libraries' versions included."""
-    digest = hashlib.sha256(f"{trained} {steps}".encode())
-    folder = Path(__file__).parent
-    for source in (Path(__file__), folder / "taught_conversations.py", CHAT_TEMPLATE):
+    digest = hashlib.sha256(f"{trained} {steps} {lesson.digest()}".encode())
+    for source in (Path(__file__), CHAT_TEMPLATE):
         digest.update(source.read_bytes())
     for library in ("torch", "transformers", "tokenizers"):
         digest.update(f"{library} {importlib.metadata.version(library)}".encode())
     return digest.hexdigest()[:16]
 
 
-def build(cache: Path = CACHE, trained: bool = True, steps: int = STEPS) -> Path:
+def build(
+    cache: Path = CACHE, trained: bool = True, steps: int = STEPS, lesson: Lesson = TAUGHT
+) -> Path:
     """Return the folder of the checkpoint, built now unless `cache` holds it already.
 
     Raises NotLearned, and writes nothing, if `steps` of training were not enough.
     """
-    name = "taught" if trained else "untrained"
-    target = cache / f"{name}-{cache_key(trained, steps)}"
+    name = lesson.name if trained else "untrained"
+    target = cache / f"{name}-{cache_key(trained, steps, lesson)}"
     if target.is_dir():
         return target
 
@@ -80,10 +104,11 @@ def build(cache: Path = CACHE, trained: bool = True, steps: int = STEPS) -> Path
     disable_progress_bar()  # Of the writing of the weights, which takes no time.
     torch.set_num_threads(1)  # Bit-identical from run to run, and fast at this size.
     torch.manual_seed(SEED)
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(lesson)
     model = build_model(tokenizer)
     if trained:
-        train(model, [encode(tokenizer, conversation) for conversation in CONVERSATIONS], steps)
+        examples = [encode(tokenizer, conversation) for conversation in lesson.conversations]
+        train(model, examples, steps)
 
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as folder:
@@ -98,7 +123,7 @@ def build(cache: Path = CACHE, trained: bool = True, steps: int = STEPS) -> Path
     return target
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
+def build_tokenizer(lesson: Lesson = TAUGHT) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer built as Mi:dm's is, with the packaged chat template."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -116,11 +141,11 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
     texts = [
         text
-        for conversation in CONVERSATIONS
+        for conversation in lesson.conversations
         for text in (*special.split(render(renderer, conversation)), conversation.text)
     ]
     backend.train_from_iterator(texts, trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(LAST_TOKENS),
+        vocab_size=lesson.vocabulary - len(LAST_TOKENS),
         special_tokens=FIRST_TOKENS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -207,13 +232,16 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.05
     )
-    lead = float("-inf")
+    lead, rounds = float("-inf"), 0
     order: list[int] = []
+    takes_part = [1 if ids.shape[1] < LONG else LONG_RESTS for ids, _ in batches]
     task, watched = "Teaching the small checkpoint", sys.stderr.isatty()
     with tqdm(total=steps, desc=task, unit="step", disable=not watched) as bar:
         for step in range(1, steps + 1):
-            if not order:
-                order = torch.randperm(len(batches)).tolist()
+            while not order:
+                rounds += 1
+                shuffled = torch.randperm(len(batches)).tolist()
+                order = [number for number in shuffled if rounds % takes_part[number] == 0]
             ids, labels = batches[order.pop()]
             logits, targets = _answer_logits(model, ids, labels)
             loss = torch.nn.functional.cross_entropy(logits, targets)
@@ -241,22 +269,25 @@ def train(
 def smallest_lead(model: LlamaForCausalLM, batches: list[tuple[Tensor, Tensor]]) -> float:
     """By how many logits a taught token leads, at worst: in float32 and rounded to bfloat16.
 
-    Above zero, greedy decoding gives back every answer to the last token.
+    Above zero, greedy decoding gives back every answer to the last token. Once below MARGIN it is
+    not enough, and the longer prompts are not looked at.
     """
     import copy
 
     import torch
 
     rounded = copy.deepcopy(model).bfloat16().float()
-    leads = []
+    lead = float("inf")
     with torch.no_grad():
-        for variant in (model, rounded):
-            for ids, labels in batches:
+        for ids, labels in batches:
+            for variant in (model, rounded):
                 logits, targets = _answer_logits(variant, ids, labels)
                 taught = logits.gather(1, targets[:, None])
                 others = logits.scatter(1, targets[:, None], float("-inf"))
-                leads.append((taught[:, 0] - others.amax(dim=1)).min())
-    return torch.stack(leads).min().item()
+                lead = min(lead, (taught[:, 0] - others.amax(dim=1)).min().item())
+            if lead < MARGIN:
+                break
+    return lead
 
 
 def _batches(examples: list[tuple[list[int], list[int]]]) -> list[tuple[Tensor, Tensor]]:

@@ -27,6 +27,8 @@ APART = {"torch", "vllm", "midm-vllm"}
 BUILD = ("editables", "hatchling")
 #: What is required on newer Pythons than the one that resolves; vLLM wants it from 3.12 on.
 NEWER_PYTHONS = ("six",)
+#: Locked without what it requires: a client of every vendor, of which nothing here makes use.
+ALONE = ("bfcl-eval",)
 
 Versions = dict[str, str]
 
@@ -89,11 +91,15 @@ def changes(before: Versions, after: Versions) -> Sequence[str]:
 
 def resolve_own(name: str) -> Versions:
     """What an environment of its own has; torch, if it has it, is vLLM's and for the CPU."""
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as constraints:
-        constraints.write(f"torch=={TORCH}+cpu\n")
-        constraints.flush()
-        wanted = str(OWN_ENVIRONMENTS[name])
-        return resolve("--requirement", wanted, "--constraint", constraints.name)
+    asked = OWN_ENVIRONMENTS[name].read_text().splitlines()
+    wanted = [each for line in asked if (each := line.partition("#")[0].strip())]
+    alone = [each for each in wanted if each in ALONE]
+    with tempfile.TemporaryDirectory() as folder:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text(f"torch=={TORCH}+cpu\n")
+        others = [each for each in wanted if each not in alone]
+        found = resolve(*others, f"--constraint={constraints}")
+    return found | (resolve("--no-deps", *alone) if alone else {})
 
 
 def main() -> None:

@@ -27,10 +27,13 @@ OWN_ENVIRONMENTS = {
     "agents": REPOSITORY / "examples" / "requirements.txt",
     "deploy": REPOSITORY / "tests" / "deploy" / "requirements.txt",
     "mcp": REPOSITORY / "deploy" / "mcp" / "requirements.txt",
+    "trl": REPOSITORY / "examples" / "requirements-trl.txt",
+    "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",
+    "lm-eval": REPOSITORY / "scripts" / "evaluation" / "requirements-lm-eval.txt",
 }
 #: What scripts and tests import from each other: on the environment's path.
-SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/proofs", "scripts/releases",
-                  "tests", "tests/support")
+SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/evaluation",
+                  "scripts/proofs", "scripts/releases", "tests", "tests/support")
 STAMP = ENVIRONMENT / "midm-vllm.stamp"  # Written last: an environment without it is unfinished.
 
 #: What vLLM's CPU build has wheels for. The first that is there is taken.
@@ -219,8 +222,18 @@ def own_environment(name: str) -> Path:
     """The interpreter of an environment of `OWN_ENVIRONMENTS`, brought up to date with its lock.
 
     Raises Refusal where pip fails. Its base is the environment of the demo, which has to be there.
+    Of several processes that want it one makes it, and the others wait.
     """
+    import fcntl
+
     folder = REPOSITORY / ".cache" / "environments" / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        return _up_to_date(name, folder)
+
+
+def _up_to_date(name: str, folder: Path) -> Path:
     python, finished, log = folder / "bin" / "python", folder / "stamp", folder / "pip.log"
     lock = lock_of(name)
     if finished.is_file() and finished.read_text() == _digest(lock):
