@@ -11,12 +11,18 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
-from midm_vllm.constrained.tool_schema import NODES, ToolSchema, read_object, read_schema
+from midm_vllm.constrained.tool_schema import (
+    NODES,
+    ToolSchema,
+    free_schema,
+    read_object,
+    read_schema,
+)
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
 
@@ -24,10 +30,22 @@ logger = logging.getLogger("vllm.midm_vllm.constraints")
 
 #: Changes ``NODES``, the size of schemas that one request may bring.
 NODES_VARIABLE = "MIDM_VLLM_SCHEMA_NODES"
+#: A small tool is read even where others have used that up, but not any number of them: to read
+#: schemas holds up the server's event loop. Each takes as long as some nodes do, whatever its size.
+LEAST_NODES = 50
+TIMES_NODES = 5
+NODES_OF_A_TOOL = 6
+#: llguidance gives up where more than 2,000 ways to go on are open at once: here, tools to call.
+MOST_TOOLS = 1000
+_UNREAD = free_schema("the request has too many tools")
 
 
 class UnsupportedSchema(ValueError):
     """A strict tool's schema that cannot be enforced exactly; vLLM answers it with 400."""
+
+
+class UncallableTools(ValueError):
+    """A call is demanded and no tool can be called, or too many; vLLM answers it with 400."""
 
 
 def has_our_backend() -> bool:
@@ -38,6 +56,8 @@ def has_our_backend() -> bool:
 @dataclass(frozen=True)
 class _Tool:
     name: str
+    #: Without its namespace.
+    short_name: str
     parameters: Any
     strict: bool | None
 
@@ -61,13 +81,20 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
     if not must_call and getattr(request, "structured_outputs", None) is not None:
         _once("Tool calls are not possible beside a request's own structured_outputs.")
         return None
+    if len(tools) > MOST_TOOLS:
+        raise UncallableTools(
+            f"The request has {len(tools)} tools, and calls can be constrained to {MOST_TOOLS} at "
+            "most. Send fewer, or tool_choice \"auto\" and no tool with \"strict\": true."
+        )
     left = int(os.environ.get(NODES_VARIABLE) or NODES)
+    most = left * TIMES_NODES
     callable_tools = []
     for tool in tools:
         arguments = ANY_OBJECT
         if tool.strict or level >= 2 or ((must_call or limited) and tool.strict is None):
-            read = read_schema(tool.parameters, left)
-            left = max(50, left - read.nodes)
+            read = read_schema(tool.parameters, left) if most > 0 else _UNREAD
+            left = max(LEAST_NODES, left - read.nodes)
+            most -= read.nodes + NODES_OF_A_TOOL
             _heed(tool, read)
             arguments = read.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
@@ -81,6 +108,11 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
         callable_tools, must_call=must_call, one_call=one_call, answer=format_schema,
         special_tags=special_tags(tokenizer),
     )
+
+
+def may_call(request: Any) -> bool:
+    """Whether the request's choice leaves the model a tool to call."""
+    return bool(_choice(request)[0])
 
 
 def refuse_strict(request: Any) -> None:
@@ -106,6 +138,9 @@ def _heed(tool: _Tool, read: ToolSchema) -> None:
             f"{read.findings[0]}. Change the schema, or give the tool no \"strict\": true to "
             "have all the rest enforced."
         )
+    if read is _UNREAD:
+        _once("The arguments of some tools are not held to their schemas: a request has too many.")
+        return
     for finding in read.findings:
         _once(f"The arguments of the tool {tool.name!r} are not held to {finding}.")
 
@@ -119,25 +154,46 @@ def _choice(request: Any) -> tuple[list[_Tool], bool, bool]:
     """The tools that may be called, whether one must be, and whether it is just one."""
     choice = request.tool_choice
     tools = list(_functions(request.tools or ()))
-    if choice in ("none", None) or not tools:
+    if choice in ("none", None) or not request.tools:
         return [], False, False
     if isinstance(choice, str):
-        return tools, choice == "required", False
-    if getattr(choice, "type", None) == "allowed_tools":
-        names = {tool.get("name", tool.get("function", {}).get("name")) for tool in choice.tools}
-        return [t for t in tools if t.name in names], choice.mode == "required", False
-    name = getattr(choice, "function", choice).name
-    return [tool for tool in tools if tool.name == name], True, True
+        chosen, must_call, forced = tools, choice == "required", False
+    elif choice.type == "allowed_tools":
+        names = [tool.get("name") for tool in choice.tools]
+        chosen = [tool for tool in tools if tool.name in names or tool.short_name in names]
+        must_call, forced = choice.mode == "required", False
+    else:
+        name = getattr(getattr(choice, "function", choice), "name", None)
+        chosen = [tool for tool in tools if tool.name == name]
+        must_call = forced = True
+    if must_call and not chosen:
+        raise UncallableTools(
+            "The tool_choice demands a call, but the model can call none of the tools that it "
+            "names: functions and custom tools it can, hosted ones (web_search, mcp, ...) it "
+            "cannot, because nothing here runs them."
+        )
+    return chosen, must_call, forced
 
 
-def _functions(tools: Iterable[Any]) -> Iterable[_Tool]:
+def _functions(tools: Iterable[Any], namespace: str = "") -> Iterator[_Tool]:
+    """The tools that the model is shown, under the names that it is shown.
+
+    As vLLM's ``tool_parsers.utils.get_function_tools`` has it (0.32): custom tools as functions
+    of one text, functions of a namespace under both names, and no other kinds.
+    """
     for tool in tools:
         function = getattr(tool, "function", tool)
         kind = getattr(tool, "type", "function")
-        if kind == "function" and getattr(function, "name", None):
-            yield _Tool(function.name, function.parameters, getattr(function, "strict", None))
-        elif kind == "custom" and getattr(function, "name", None):
-            yield _Tool(function.name, _CUSTOM, None)
+        name = getattr(function, "name", None)
+        if not name:
+            continue
+        if kind == "namespace":
+            yield from _functions(tool.tools, f"{name}__")
+        elif kind == "function":
+            strict = getattr(function, "strict", None)
+            yield _Tool(namespace + name, name, function.parameters, strict)
+        elif kind == "custom" and not namespace:
+            yield _Tool(name, name, _CUSTOM, None)
 
 
 #: How vLLM shows a tool that takes free text.
