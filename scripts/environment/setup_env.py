@@ -30,6 +30,7 @@ OWN_ENVIRONMENTS = {
     "trl": REPOSITORY / "examples" / "requirements-trl.txt",
     "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",
     "lm-eval": REPOSITORY / "scripts" / "evaluation" / "requirements-lm-eval.txt",
+    "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
 }
 #: What scripts and tests import from each other: on the environment's path.
 SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/evaluation",
