@@ -81,16 +81,21 @@ SET_THERMOSTAT = _tool(
     offset={"type": "number"},
 )
 GET_TIME = _tool("get_time", "Tell the current time.")
+#: The tool of `examples/mcp_area_server.py` as Open WebUI names it: the server's name before it.
+AREA_OVER_MCP: Tool = {
+    "type": "function",
+    "function": CONVERT_AREA["function"] | {"name": "area_convert_area"},
+}
 
 
 def _user(content: str) -> Message:
     return {"role": "user", "content": content}
 
 
-def _assistant_calls(*calls: Call) -> Message:
+def _assistant_calls(*calls: Call, content: str | None = None) -> Message:
     return {
         "role": "assistant",
-        "content": None,
+        "content": content,
         "tool_calls": [
             {
                 "id": f"call_{index}",
@@ -112,6 +117,10 @@ _JEJU = Call("get_weather", '{"city": "제주", "unit": "섭씨"}')
 _LONDON = Call("get_weather", '{"city": "London", "unit": "celsius"}')
 _PARIS = Call("get_weather", '{"city": "Paris", "unit": "celsius"}')
 _AREA = Call("convert_area", '{"value": 84, "from_unit": "제곱미터", "to_unit": "평"}')
+_AREA_84, _AREA_30, _AREA_100 = (
+    Call("area_convert_area", f'{{"value": {value}, "from_unit": "{one}", "to_unit": "{other}"}}')
+    for value, one, other in [(84, "제곱미터", "평"), (30, "평", "제곱미터"), (100, "제곱미터", "평")]
+)
 _NUMBERS = Call(
     "set_thermostat",
     '{ "device":12345678901234567890,\n    "celsius" : 1.0,  "seconds": 1e5, "offset":-0.50 }',
@@ -171,6 +180,22 @@ _SEOUL_AND_BUSAN_RESULTS = [
     _assistant_calls(_SEOUL, _BUSAN),
     _tool_result(0, "맑음, 21도"),
     _tool_result(1, "비, 17도"),
+]
+
+# A conversation in Open WebUI, which hands on a tool's result as indented JSON.
+_TWO_AREAS = "84제곱미터는 몇 평이고, 30평은 몇 제곱미터야?"
+_CONVERTING = "두 넓이를 바꿔 보겠습니다."
+_TWO_AREAS_RESULTS = [
+    _user(_TWO_AREAS),
+    _assistant_calls(_AREA_84, _AREA_30, content=_CONVERTING),
+    _tool_result(0, '{\n  "value": 25.41,\n  "unit": "평"\n}'),
+    _tool_result(1, '{\n  "value": 99.17,\n  "unit": "제곱미터"\n}'),
+]
+_TWO_AREAS_ANSWER = "84제곱미터는 약 25.41평이고, 30평은 약 99.17제곱미터입니다."
+_ONE_MORE_AREA = [
+    *_TWO_AREAS_RESULTS,
+    {"role": "assistant", "content": _TWO_AREAS_ANSWER},
+    _user("그럼 100제곱미터는 몇 평이야?"),
 ]
 
 CONVERSATIONS: tuple[Conversation, ...] = (
@@ -328,6 +353,51 @@ CONVERSATIONS: tuple[Conversation, ...] = (
             _user("하늘은 왜 파래?"),
         ],
         "빛의 산란 때문입니다.",
+    ),
+    Conversation(
+        "web_parallel_calls",
+        [_user(_TWO_AREAS)],
+        "\n".join([_CONVERTING, _block(_AREA_84), _block(_AREA_30)]),
+        _CONVERTING,
+        (_AREA_84, _AREA_30),
+        tools=[AREA_OVER_MCP],
+    ),
+    _answer("web_answer", _TWO_AREAS_RESULTS, _TWO_AREAS_ANSWER, tools=[AREA_OVER_MCP]),
+    Conversation(
+        "web_follow_up",
+        _ONE_MORE_AREA,
+        _block(_AREA_100),
+        None,
+        (_AREA_100,),
+        tools=[AREA_OVER_MCP],
+    ),
+    _answer(
+        "web_follow_up_answer",
+        [
+            *_ONE_MORE_AREA,
+            _assistant_calls(_AREA_100),
+            _tool_result(0, '{\n  "value": 30.25,\n  "unit": "평"\n}'),
+        ],
+        "100제곱미터는 약 30.25평입니다.",
+        tools=[AREA_OVER_MCP],
+    ),
+    # A call that was cut off comes back with its arguments broken, of which vLLM makes {}.
+    Conversation(
+        "web_call_again",
+        [
+            _user(_TWO_AREAS),
+            _assistant_calls(Call(_AREA_84.name, "{}"), content=_CONVERTING),
+            _tool_result(0, "오류: 인자가 온전한 JSON이 아닙니다."),
+        ],
+        "\n".join([_block(_AREA_84), _block(_AREA_30)]),
+        None,
+        (_AREA_84, _AREA_30),
+        tools=[AREA_OVER_MCP],
+    ),
+    _answer(
+        "web_title",
+        "이 대화에 어울리는 제목을 JSON으로 지어 줘.\n\nUSER: " + _TWO_AREAS,
+        '{"title": "넓이 단위 바꾸기"}',
     ),
 )
 
