@@ -12,17 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from midm_vllm.constrained.patterns import all_but
+from midm_vllm.constrained.vocabulary import ANNOTATIONS, TYPES
 
 Schema = dict[str, Any]
 #: Finds what a reference means; None where it means nothing.
 Resolve = Callable[[str], Any]
 
-TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
-#: Keywords that say nothing of a value.
-ANNOTATIONS = frozenset((
-    "$schema", "$id", "$anchor", "$comment", "$defs", "definitions", "title", "description",
-    "default", "examples", "deprecated", "readOnly", "writeOnly",
-))
 _DEPTH = 6
 #: More names than this are not told apart one by one.
 _MANY = 64

@@ -17,15 +17,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from midm_vllm.constrained.contradiction import (
-    ANNOTATIONS,
-    all_disjoint,
-    choices,
-    denial,
-    disjoint,
-)
+from midm_vllm.constrained.contradiction import all_disjoint, choices, denial, disjoint
 from midm_vllm.constrained.dialects import is_before_2019, modern
 from midm_vllm.constrained.merging import merged
+from midm_vllm.constrained.vocabulary import ANNOTATIONS, COMBINING, FLAT
 from midm_vllm.constrained.writing import write_flat
 
 Schema = dict[str, Any]
@@ -40,20 +35,6 @@ MAX_STRINGS = 32
 MAX_PARTED = 16
 #: References that are followed to merge what they mean with what stands beside them.
 MAX_FOLLOWED = 8
-_COMBINING = (
-    "$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas",
-)
-_SILENT = ANNOTATIONS | {
-    "then", "else", "minContains", "maxContains", "contentEncoding", "contentMediaType",
-    "contentSchema", "$vocabulary", "$recursiveAnchor", "$dynamicAnchor", "id",
-}
-_SPOKEN = frozenset((
-    "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-    "multipleOf", "minLength", "maxLength", "pattern", "format", "items", "prefixItems",
-    "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems", "properties",
-    "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
-    "maxProperties", "unevaluatedProperties", "$dynamicRef", "$recursiveRef",
-))
 
 
 @dataclass(frozen=True)
@@ -130,7 +111,7 @@ class Rewriting:
             return {}
         schema = modern(schema, self._before_2019)
         flat = _without_combining(schema)
-        combined = [keyword for keyword in _COMBINING if keyword in schema]
+        combined = [keyword for keyword in COMBINING if keyword in schema]
         if not combined:
             written = write_flat(self, flat, place, depth)
         elif combined == ["$ref"] and not flat:
@@ -243,7 +224,7 @@ class Rewriting:
     def _factors(self, schema: Schema, place: str) -> Iterator[tuple[str, list[Any]]]:
         """Of each combining keyword, the schemas of which one has to hold beside the rest."""
         base = {key: value for key, value in schema.items() if key not in ("not", "if")}
-        for keyword in _COMBINING:
+        for keyword in COMBINING:
             if keyword not in schema:
                 continue
             value = schema[keyword]
@@ -364,7 +345,7 @@ class Rewriting:
 
 
 def _without_combining(schema: Schema) -> Schema:
-    return {key: value for key, value in schema.items() if key in _SPOKEN}
+    return {key: value for key, value in schema.items() if key in FLAT}
 
 
 def _listed(branches: list[Any]) -> list[Any] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -48,6 +48,11 @@ class ToolSchema:
         """Whether every text that is accepted is valid by the schema."""
         return not self.findings
 
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing at all is enforced, but that arguments are an object."""
+        return any(each.keyword == "schema" and each.place == "$" for each in self.findings)
+
     @cached_property
     def grammar(self) -> str:
         """The schema with the spacing, to be written into a grammar after ``%json``."""
@@ -64,6 +69,28 @@ class ToolSchema:
             matcher.try_consume_tokens(list(text_bytes)) == len(text_bytes)
             and matcher.is_accepting()
         )
+
+
+class RequestSchemas:
+    """Reads the schemas of one request, which share its ``nodes``."""
+
+    def __init__(self, nodes: int = NODES) -> None:
+        self._left = nodes
+        #: What the schemas cost so far; more than there was, where one was too large.
+        self.spent = 0
+
+    def read_arguments(self, parameters: Any) -> ToolSchema:
+        """See :func:`read_schema`."""
+        return self._spend(read_schema(parameters, self._left))
+
+    def read_answer(self, schema: Any) -> ToolSchema:
+        """See :func:`read_object`."""
+        return self._spend(read_object(schema, self._left))
+
+    def _spend(self, read: ToolSchema) -> ToolSchema:
+        self.spent += read.nodes
+        self._left = max(50, self._left - read.nodes)
+        return read
 
 
 def read_schema(parameters: Any, nodes: int = NODES) -> ToolSchema:
@@ -115,9 +142,8 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
         root = _as_object(root)
     root, more = _loosened(root, rewriting.places, min(_TRIALS, 3 * nodes // rewriting.nodes))
     findings += more
-    if any(finding.keyword == "schema" and finding.place == "$" for finding in findings):
-        root = _ANY_OBJECT if arguments else {}
-    return ToolSchema(root, tuple(findings), rewriting.nodes)
+    read = ToolSchema(root, tuple(findings), rewriting.nodes)
+    return replace(read, schema=_ANY_OBJECT if arguments else {}) if read.is_free else read
 
 
 def _as_object(root: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Protocol
 
-from midm_vllm.constrained.contradiction import ANNOTATIONS, TYPES, choices, same
+from midm_vllm.constrained.contradiction import choices, same
 from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible
 from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern, rust_patterns
+from midm_vllm.constrained.vocabulary import ANNOTATIONS, TYPES
 
 Schema = dict[str, Any]
 

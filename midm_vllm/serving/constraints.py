@@ -16,14 +16,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
-from midm_vllm.constrained.tool_schema import NODES, ToolSchema, read_object, read_schema
+from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
-from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, SCHEMA_NODES_VARIABLE
 
 logger = logging.getLogger("vllm.midm_vllm.constraints")
-
-#: Changes ``NODES``, the size of schemas that one request may bring.
-NODES_VARIABLE = "MIDM_VLLM_SCHEMA_NODES"
 
 
 class UnsupportedSchema(ValueError):
@@ -61,19 +58,18 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
     if not must_call and getattr(request, "structured_outputs", None) is not None:
         _once("Tool calls are not possible beside a request's own structured_outputs.")
         return None
-    left = int(os.environ.get(NODES_VARIABLE) or NODES)
+    schemas = RequestSchemas(int(os.environ.get(SCHEMA_NODES_VARIABLE) or NODES))
     callable_tools = []
     for tool in tools:
         arguments = ANY_OBJECT
         if tool.strict or level >= 2 or ((must_call or limited) and tool.strict is None):
-            read = read_schema(tool.parameters, left)
-            left = max(50, left - read.nodes)
+            read = schemas.read_arguments(tool.parameters)
             _heed(tool, read)
             arguments = read.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
     format_schema = None
     if answer is not None and not must_call:
-        read = read_object(answer, left)
+        read = schemas.read_answer(answer)
         for finding in read.findings:
             _once(f"The answer's format is not held to {finding}.")
         format_schema = read.grammar
