@@ -80,7 +80,7 @@ def examine_tools(tools: list[Tool]) -> Iterator[Finding]:
     for tool in tools:
         yield _of_tool(tool, schemas.read_arguments(tool.parameters))
     said = f"The schemas together cost {schemas.spent:,} of the {nodes:,} nodes of a request"
-    if schemas.spent <= nodes:
+    if not schemas.is_too_large:
         yield Finding(Level.WELL, f"{said}.")
     else:
         yield Finding(

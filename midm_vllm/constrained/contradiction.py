@@ -191,7 +191,7 @@ def _other_values(values: Sequence[Any], base: Any) -> Iterator[Any]:
     if listed is not None:
         yield {"enum": [value for value in listed if same(value) not in excluded]}
         return
-    if all(isinstance(value, str) for value in values):
+    if len(values) <= _MANY * 4 and all(isinstance(value, str) for value in values):
         yield {"type": "string", "pattern": all_but(values)}
     if any(isinstance(value, bool) for value in values):
         yield {"enum": [value for value in (True, False) if same(value) not in excluded]}

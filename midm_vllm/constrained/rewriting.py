@@ -26,6 +26,8 @@ from midm_vllm.constrained.writing import write_flat
 Schema = dict[str, Any]
 
 MAX_DEPTH = 48
+#: More than that nobody reads, and each is a line in the log.
+MAX_FINDINGS = 50
 #: How many flat schemas one becomes, at most.
 MAX_ALTERNATIVES = 200
 MAX_BRANCHES = 1000
@@ -35,6 +37,10 @@ MAX_STRINGS = 32
 MAX_PARTED = 16
 #: References that are followed to merge what they mean with what stands beside them.
 MAX_FOLLOWED = 8
+
+
+#: How the reason begins where there was no room left for a schema.
+TOO_LARGE = "it is larger than what is left of the request's"
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,8 @@ class Rewriting:
     """
 
     def __init__(self, document: Any, limit: int, avoid: frozenset[str] = frozenset()) -> None:
-        self.findings: list[Finding] = []
+        #: In the order in which they were made; a set would forget it.
+        self.findings: dict[Finding, None] = {}
         self.places: dict[int, str] = {}
         self.nodes = 0
         self.impossible = ""
@@ -87,9 +94,8 @@ class Rewriting:
 
     def free(self, keyword: str, place: str, reason: str) -> None:
         """Note that a keyword is not enforced."""
-        finding = Finding(keyword, place, reason)
-        if finding not in self.findings:
-            self.findings.append(finding)
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings[Finding(keyword, place, reason)] = None
 
     def node(self, schema: Any, place: str, depth: int) -> Any:
         """Write the schema of another value than the one around it."""
@@ -127,11 +133,12 @@ class Rewriting:
         return written
 
     def counts(self, nodes: int, place: str) -> bool:
-        """Count what is read; whether there is still room for it."""
-        before, self.nodes = self.nodes, self.nodes + nodes
-        if before <= self._limit < self.nodes:
-            self.free("schema", place, f"the schema is larger than {self._limit} nodes")
-        return self.nodes <= self._limit
+        """Count what is written; False, with a finding, where there is no room for it."""
+        if self.nodes + nodes > self._limit:
+            self.free("schema", place, f"{TOO_LARGE} {self._limit} nodes")
+            return False
+        self.nodes += nodes
+        return True
 
     def _choice(self, keyword: str, schema: Schema, place: str, depth: int) -> Any:
         """``anyOf`` or ``oneOf`` with nothing beside."""
@@ -215,7 +222,9 @@ class Rewriting:
             if len(results) * len(expanded) > MAX_ALTERNATIVES:
                 self.free(keyword, place, f"it combines to more than {MAX_ALTERNATIVES} schemas")
                 continue
-            if not self.counts(len(results) * len(expanded), place):
+            cost = sum(map(_weight, results)) * len(expanded)
+            cost += sum(map(_weight, expanded)) * len(results)
+            if not self.counts(cost // 2, place):
                 return [True]
             results = [merged(result, flat) for result in results for flat in expanded]
             results = [each for each in results if each is not False] or [False]
@@ -332,7 +341,11 @@ class Rewriting:
         return self._anchors.get(anchor)
 
     def _in_circles(self) -> Iterator[str]:
-        for start in self._leads:
+        leads = dict(self._leads)
+        while ends := {name for name in leads if not leads[name] & leads.keys()}:
+            for name in ends:
+                del leads[name]
+        for start in leads:
             seen: set[str] = set()
             ahead = list(self._leads[start])
             while ahead and start not in seen:
@@ -342,6 +355,14 @@ class Rewriting:
                     ahead.extend(self._leads.get(reference, ()))
             if start in seen:
                 yield start
+
+
+def _weight(flat: Any) -> int:
+    """What it costs to merge a flat schema with another."""
+    if not isinstance(flat, dict):
+        return 1
+    parts = (flat.get(key) for key in ("properties", "required", "enum", "prefixItems"))
+    return 1 + sum(len(part) for part in parts if isinstance(part, (dict, list))) // 4
 
 
 def _without_combining(schema: Schema) -> Schema:

@@ -103,7 +103,7 @@ def _heed(tool: _Tool, read: ToolSchema) -> None:
             "have all the rest enforced."
         )
     for finding in read.findings:
-        _once(f"The arguments of the tool {tool.name!r} are not held to {finding}.")
+        _once(f"The arguments of the tool {tool.name!r:.100} are not held to {finding}.")
 
 
 @functools.lru_cache(maxsize=1000)

@@ -289,7 +289,7 @@ def test_many_tools_share_the_budget() -> None:
     schema = {"type": "object", "properties": {f"m{i}": {"type": "null"} for i in range(300)}}
     many = [{"type": "function", "function": {"name": f"f{i}", "strict": True,
                                               "parameters": schema}} for i in range(12)]
-    grammar_of(chat(tools=many[:5], tool_choice="auto"))
+    grammar_of(chat(tools=many[:3], tool_choice="auto"))
     with pytest.raises(ValueError, match="larger than"):
         grammar_of(chat(tools=many, tool_choice="auto"))
 

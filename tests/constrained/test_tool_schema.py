@@ -12,7 +12,8 @@ from constrained_schemas import SCHEMAS
 from grammar_texts import draw
 from heavy_schemas import HEAVY, LIST, members, one
 
-from midm_vllm.constrained.tool_schema import NODES, ToolSchema, read_schema
+from midm_vllm.constrained.rewriting import MAX_FINDINGS
+from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema, read_schema
 
 Schema = dict[str, Any]
 
@@ -224,7 +225,9 @@ def test_what_is_not_enforced_is_said_and_the_rest_holds(
 @pytest.mark.parametrize("schema", HEAVY.values(), ids=HEAVY)
 def test_a_heavy_schema_costs_what_the_budget_allows(schema: Any) -> None:
     read = read_schema(schema)
-    assert len(read.grammar) < 110 * NODES
+    assert read.nodes <= NODES
+    assert len(read.findings) <= 2 * MAX_FINDINGS
+    assert len(read.grammar) < 200 * NODES
     assert not read.accepts("[]")
 
 
@@ -232,7 +235,22 @@ def test_a_smaller_budget_leaves_more_free() -> None:
     schema = members(properties={f"m{i}": one(LIST) for i in range(50)})
     assert read_schema(schema).is_exact
     finding, *_ = read_schema(schema, nodes=100).findings
-    assert "larger than 100 nodes" in finding.reason
+    assert "larger than what is left" in finding.reason
+
+
+def test_one_large_place_leaves_the_rest_enforced() -> None:
+    schema = one({"enum": [f"value {i}" for i in range(20_000)]})
+    schema["properties"]["b"] = {"type": "integer"}
+    read = read_schema(schema)
+    assert [finding.place for finding in read.findings] == ["$.a"]
+    assert read.accepts('{"a": 1, "b": 2}') and not read.accepts('{"a": 1, "b": "x"}')
+
+
+def test_tools_without_end_cost_no_more_than_a_request_may() -> None:
+    schemas = RequestSchemas()
+    read = [schemas.read_arguments(one({"const": i})) for i in range(3000)]
+    assert schemas.is_too_large and schemas.spent <= NODES
+    assert read[0].is_exact and read[-1].is_free
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
