@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, Optional, TextIO
@@ -64,6 +66,14 @@ def doctor(
     tool_parser_plugin: Annotated[
         Optional[Path], typer.Option(help="The file that is given to vllm serve, if one is.")
     ] = None,
+    tools: Annotated[
+        Optional[typer.FileText],
+        typer.Option(
+            encoding="utf-8",
+            help="Look at tools instead, in a JSON file (- is standard input) as a request or an "
+            "MCP server lists them: what of their schemas is enforced, left free or refused.",
+        ),
+    ] = None,
 ) -> None:
     """Check that vLLM will serve MODEL's tool calls, and print the command that does.
 
@@ -71,11 +81,29 @@ def doctor(
     """
     console = Console(soft_wrap=True, highlight=False)
     findings = []
-    for finding in examine(model, revision, tool_parser_plugin):
+    if tools is None:
+        examined = examine(model, revision, tool_parser_plugin)
+    else:
+        examined = _examine_tools(tools)
+    for finding in examined:
         findings.append(finding)
         _print(console, finding)
     if any(finding.level is Level.PROBLEM for finding in findings):
         raise typer.Exit(1)
+
+
+def _examine_tools(file: TextIO) -> Iterator[Finding]:
+    if find_spec("llguidance") is None:
+        raise typer.BadParameter(
+            "llguidance is not installed here; vLLM 0.24 and later, which hold calls to schemas, "
+            "bring it along"
+        )
+    from midm_vllm.doctor_tools import NoTools, examine_tools, read_tools
+
+    try:
+        return examine_tools(read_tools(file.read()))
+    except NoTools as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 @app.command()
@@ -238,5 +266,8 @@ def _print_json(value: Any, indent: int | None = None) -> None:
 
 
 def _print(console: Console, finding: Finding) -> None:
+    first, *others = finding.text.splitlines()
     console.print(_MARKS[finding.level], end="  ")
-    console.print(finding.text, markup=False)
+    console.print(first, markup=False)
+    for line in others:
+        console.print(f"{'':9}{line}", markup=False)

@@ -8,3 +8,5 @@ STRUCTURAL_TAG_MODEL = "midm"
 GRAMMAR_BACKEND = "guidance"
 #: Where the process that parses the server's arguments tells the others its backend.
 GRAMMAR_BACKEND_VARIABLE = "MIDM_VLLM_GRAMMAR_BACKEND"
+#: Changes how much of schemas one request may bring.
+SCHEMA_NODES_VARIABLE = "MIDM_VLLM_SCHEMA_NODES"

@@ -12,17 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from midm_vllm.constrained.patterns import all_but
+from midm_vllm.constrained.vocabulary import ANNOTATIONS, TYPES
 
 Schema = dict[str, Any]
 #: Finds what a reference means; None where it means nothing.
 Resolve = Callable[[str], Any]
 
-TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
-#: Keywords that say nothing of a value.
-ANNOTATIONS = frozenset((
-    "$schema", "$id", "$anchor", "$comment", "$defs", "definitions", "title", "description",
-    "default", "examples", "deprecated", "readOnly", "writeOnly",
-))
 _DEPTH = 6
 #: More names than this are not told apart one by one.
 _MANY = 64
@@ -196,7 +191,7 @@ def _other_values(values: Sequence[Any], base: Any) -> Iterator[Any]:
     if listed is not None:
         yield {"enum": [value for value in listed if same(value) not in excluded]}
         return
-    if all(isinstance(value, str) for value in values):
+    if len(values) <= _MANY * 4 and all(isinstance(value, str) for value in values):
         yield {"type": "string", "pattern": all_but(values)}
     if any(isinstance(value, bool) for value in values):
         yield {"enum": [value for value in (True, False) if same(value) not in excluded]}

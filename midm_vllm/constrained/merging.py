@@ -108,8 +108,9 @@ def _objects(one: Schema, other: Schema) -> Schema:
     }
     if members:
         result["properties"] = members
-    required = [*_list(one, "required")]
-    required += [name for name in _list(other, "required") if name not in required]
+    required = [*_list(one, "required"), *_list(other, "required")]
+    if all(isinstance(name, str) for name in required):
+        required = list(dict.fromkeys(required))
     if required:
         result["required"] = required
     patterns = dict(_dict(one, "patternProperties"))

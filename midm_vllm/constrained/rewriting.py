@@ -17,20 +17,17 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from midm_vllm.constrained.contradiction import (
-    ANNOTATIONS,
-    all_disjoint,
-    choices,
-    denial,
-    disjoint,
-)
+from midm_vllm.constrained.contradiction import all_disjoint, choices, denial, disjoint
 from midm_vllm.constrained.dialects import is_before_2019, modern
 from midm_vllm.constrained.merging import merged
+from midm_vllm.constrained.vocabulary import ANNOTATIONS, COMBINING, FLAT
 from midm_vllm.constrained.writing import write_flat
 
 Schema = dict[str, Any]
 
 MAX_DEPTH = 48
+#: More than that nobody reads, and each is a line in the log.
+MAX_FINDINGS = 50
 #: How many flat schemas one becomes, at most.
 MAX_ALTERNATIVES = 200
 MAX_BRANCHES = 1000
@@ -40,20 +37,10 @@ MAX_STRINGS = 32
 MAX_PARTED = 16
 #: References that are followed to merge what they mean with what stands beside them.
 MAX_FOLLOWED = 8
-_COMBINING = (
-    "$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas",
-)
-_SILENT = ANNOTATIONS | {
-    "then", "else", "minContains", "maxContains", "contentEncoding", "contentMediaType",
-    "contentSchema", "$vocabulary", "$recursiveAnchor", "$dynamicAnchor", "id",
-}
-_SPOKEN = frozenset((
-    "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-    "multipleOf", "minLength", "maxLength", "pattern", "format", "items", "prefixItems",
-    "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems", "properties",
-    "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
-    "maxProperties", "unevaluatedProperties", "$dynamicRef", "$recursiveRef",
-))
+
+
+#: How the reason begins where there was no room left for a schema.
+TOO_LARGE = "it is larger than what is left of the request's"
 
 
 @dataclass(frozen=True)
@@ -77,7 +64,8 @@ class Rewriting:
     """
 
     def __init__(self, document: Any, limit: int, avoid: frozenset[str] = frozenset()) -> None:
-        self.findings: list[Finding] = []
+        #: In the order in which they were made; a set would forget it.
+        self.findings: dict[Finding, None] = {}
         self.places: dict[int, str] = {}
         self.nodes = 0
         self.impossible = ""
@@ -106,9 +94,8 @@ class Rewriting:
 
     def free(self, keyword: str, place: str, reason: str) -> None:
         """Note that a keyword is not enforced."""
-        finding = Finding(keyword, place, reason)
-        if finding not in self.findings:
-            self.findings.append(finding)
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings[Finding(keyword, place, reason)] = None
 
     def node(self, schema: Any, place: str, depth: int) -> Any:
         """Write the schema of another value than the one around it."""
@@ -130,7 +117,7 @@ class Rewriting:
             return {}
         schema = modern(schema, self._before_2019)
         flat = _without_combining(schema)
-        combined = [keyword for keyword in _COMBINING if keyword in schema]
+        combined = [keyword for keyword in COMBINING if keyword in schema]
         if not combined:
             written = write_flat(self, flat, place, depth)
         elif combined == ["$ref"] and not flat:
@@ -146,11 +133,12 @@ class Rewriting:
         return written
 
     def counts(self, nodes: int, place: str) -> bool:
-        """Count what is read; whether there is still room for it."""
-        before, self.nodes = self.nodes, self.nodes + nodes
-        if before <= self._limit < self.nodes:
-            self.free("schema", place, f"the schema is larger than {self._limit} nodes")
-        return self.nodes <= self._limit
+        """Count what is written; False, with a finding, where there is no room for it."""
+        if self.nodes + nodes > self._limit:
+            self.free("schema", place, f"{TOO_LARGE} {self._limit} nodes")
+            return False
+        self.nodes += nodes
+        return True
 
     def _choice(self, keyword: str, schema: Schema, place: str, depth: int) -> Any:
         """``anyOf`` or ``oneOf`` with nothing beside."""
@@ -234,7 +222,9 @@ class Rewriting:
             if len(results) * len(expanded) > MAX_ALTERNATIVES:
                 self.free(keyword, place, f"it combines to more than {MAX_ALTERNATIVES} schemas")
                 continue
-            if not self.counts(len(results) * len(expanded), place):
+            cost = sum(map(_weight, results)) * len(expanded)
+            cost += sum(map(_weight, expanded)) * len(results)
+            if not self.counts(cost // 2, place):
                 return [True]
             results = [merged(result, flat) for result in results for flat in expanded]
             results = [each for each in results if each is not False] or [False]
@@ -243,7 +233,7 @@ class Rewriting:
     def _factors(self, schema: Schema, place: str) -> Iterator[tuple[str, list[Any]]]:
         """Of each combining keyword, the schemas of which one has to hold beside the rest."""
         base = {key: value for key, value in schema.items() if key not in ("not", "if")}
-        for keyword in _COMBINING:
+        for keyword in COMBINING:
             if keyword not in schema:
                 continue
             value = schema[keyword]
@@ -351,7 +341,11 @@ class Rewriting:
         return self._anchors.get(anchor)
 
     def _in_circles(self) -> Iterator[str]:
-        for start in self._leads:
+        leads = dict(self._leads)
+        while ends := {name for name in leads if not leads[name] & leads.keys()}:
+            for name in ends:
+                del leads[name]
+        for start in leads:
             seen: set[str] = set()
             ahead = list(self._leads[start])
             while ahead and start not in seen:
@@ -363,8 +357,16 @@ class Rewriting:
                 yield start
 
 
+def _weight(flat: Any) -> int:
+    """What it costs to merge a flat schema with another."""
+    if not isinstance(flat, dict):
+        return 1
+    parts = (flat.get(key) for key in ("properties", "required", "enum", "prefixItems"))
+    return 1 + sum(len(part) for part in parts if isinstance(part, (dict, list))) // 4
+
+
 def _without_combining(schema: Schema) -> Schema:
-    return {key: value for key, value in schema.items() if key in _SPOKEN}
+    return {key: value for key, value in schema.items() if key in FLAT}
 
 
 def _listed(branches: list[Any]) -> list[Any] | None:

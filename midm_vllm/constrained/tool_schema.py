@@ -7,25 +7,36 @@ here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
-from llguidance import LLMatcher, LLTokenizer
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
-from midm_vllm.constrained.rewriting import Finding, Rewriting
+from midm_vllm.constrained.rewriting import TOO_LARGE, Finding, Rewriting
 
-#: What the schemas of a request may cost together: a schema inside a schema is one node, and so
-#: are 20 values to choose from, or 500 characters of them. Half of 0.1 seconds on a slow core.
-NODES = 2000
+#: What the schemas of a request may cost together. A schema inside a schema is one node, and so
+#: are 8 values to choose from, 20 characters of a pattern, 500 of anything; others that llguidance
+#: takes long for are several. A node is 50 microseconds: two thirds of them llguidance's, of which
+#: vLLM has a request's grammar read again.
+NODES = 1200
+#: What a tool costs beside its schema's nodes.
+NODES_OF_A_TOOL = 4
 #: How a value is written, the text's spaces included: as ``json.dumps`` writes it.
 SPACING: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _ANY_OBJECT = {"type": "object"}
-#: How often a schema is given to llguidance to find out what it does not take.
-_TRIALS = 60
+#: A fraction of what vLLM's engine allows, so that reading ends soon, and no mask comes near it.
+_LIMITS = LLParserLimits(
+    max_grammar_size=25_000, initial_lexer_fuel=500_000, step_lexer_fuel=50_000,
+    step_max_items=10_000, max_items_in_row=1000, verbose_errors=False,
+)
+#: How many characters of a schema's parts llguidance is asked about, to find what it refuses.
+_TRIALS = 20_000
 # Where llguidance's message says where in the grammar it stopped.
 _where = re.compile(r"^at [^:]*: (?:failed to compile JSON schema: )?")
 
@@ -34,12 +45,13 @@ _where = re.compile(r"^at [^:]*: (?:failed to compile JSON schema: )?")
 class ToolSchema:
     """The grammar of a tool's arguments, and what it leaves free.
 
-    ``schema`` is in the words of llguidance; ``findings`` are the keywords of the original that
+    ``grammar`` is the schema in the words of llguidance, to be written into a grammar after
+    ``%json``; ``findings`` are the keywords of the original that
     it does not enforce, with place and reason: none means that nothing invalid is accepted.
     ``nodes`` is the cost, of what ``NODES`` allows to a request.
     """
 
-    schema: Mapping[str, Any]
+    grammar: str
     findings: tuple[Finding, ...]
     nodes: int
 
@@ -48,10 +60,15 @@ class ToolSchema:
         """Whether every text that is accepted is valid by the schema."""
         return not self.findings
 
-    @cached_property
-    def grammar(self) -> str:
-        """The schema with the spacing, to be written into a grammar after ``%json``."""
-        return json.dumps({**self.schema, "x-guidance": SPACING}, ensure_ascii=False)
+    @property
+    def is_too_large(self) -> bool:
+        """Whether something is left free because there was no room for it."""
+        return any(each.reason.startswith(TOO_LARGE) for each in self.findings)
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing at all is enforced, but that arguments are an object."""
+        return any(each.keyword == "schema" and each.place == "$" for each in self.findings)
 
     def accepts(self, text: str) -> bool:
         """Whether the model could write this text as the arguments."""
@@ -66,6 +83,30 @@ class ToolSchema:
         )
 
 
+class RequestSchemas:
+    """Reads the schemas of one request, which share its ``nodes``."""
+
+    def __init__(self, nodes: int = NODES) -> None:
+        self._nodes = nodes
+        #: What the schemas cost so far.
+        self.spent = 0
+        #: Whether there was no room for one, or for a part of one.
+        self.is_too_large = False
+
+    def read_arguments(self, parameters: Any) -> ToolSchema:
+        """See :func:`read_schema`."""
+        return self._spend(read_schema(parameters, self._nodes - self.spent))
+
+    def read_answer(self, schema: Any) -> ToolSchema:
+        """See :func:`read_object`."""
+        return self._spend(read_object(schema, self._nodes - self.spent))
+
+    def _spend(self, read: ToolSchema) -> ToolSchema:
+        self.spent = min(self._nodes, self.spent + read.nodes)
+        self.is_too_large |= read.is_too_large
+        return read
+
+
 def read_schema(parameters: Any, nodes: int = NODES) -> ToolSchema:
     """What of a function's ``parameters`` is enforced. Never refuses, and never takes long.
 
@@ -77,30 +118,72 @@ def read_schema(parameters: Any, nodes: int = NODES) -> ToolSchema:
 
 def read_object(schema: Any, nodes: int = NODES, arguments: bool = False) -> ToolSchema:
     """The same for any schema, as of an answer's format; ``arguments`` have to be objects."""
+    if nodes <= NODES_OF_A_TOOL:
+        return _unread(f"{TOO_LARGE} {nodes} nodes")
     try:
         text = json.dumps(schema, ensure_ascii=False)
-        text.encode()
+        data = text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError):
-        return free_schema("it nests too deep, or is no JSON")
-    if len(text) > 500 * nodes:
-        return free_schema(f"it is larger than {nodes} nodes")
-    return _read(text, nodes, arguments)
+        return _unread("it nests too deep, or is no JSON")
+    cost = NODES_OF_A_TOOL + len(text) // 500
+    if cost > nodes:
+        return _unread(f"{TOO_LARGE} {nodes} nodes")
+    digest = hashlib.sha256(data).digest()
+    read = _known.get((digest, arguments, None))
+    if read is None or read.nodes > nodes:
+        read = _known.get((digest, arguments, nodes))
+    if read is None:
+        read = _read(text, nodes - cost, arguments)
+        read = replace(read, nodes=read.nodes + cost)
+        _known.keep((digest, arguments, nodes if read.is_too_large else None), read)
+    return read
 
 
-def free_schema(reason: str) -> ToolSchema:
-    """Any object, with the reason why no more of the schema is enforced."""
-    return ToolSchema(_ANY_OBJECT, (Finding("schema", "$", reason),), 1)
+class _Known:
+    """Schemas that were read, the latest used last; agents send the same with every request."""
+
+    def __init__(self, characters: int) -> None:
+        self._room = characters
+        self._read: OrderedDict[Any, ToolSchema] = OrderedDict()
+
+    def get(self, key: Any) -> ToolSchema | None:
+        if key in self._read:
+            self._read.move_to_end(key)
+        return self._read.get(key)
+
+    def keep(self, key: Any, read: ToolSchema) -> None:
+        self._room -= len(read.grammar) + 1000
+        self._read[key] = read
+        while self._room < 0:
+            _, oldest = self._read.popitem(last=False)
+            self._room += len(oldest.grammar) + 1000
+
+    def clear(self) -> None:
+        while self._read:
+            _, oldest = self._read.popitem()
+            self._room += len(oldest.grammar) + 1000
 
 
-@lru_cache(maxsize=1024)  # Agents send the same tools with every request.
+_known = _Known(characters=20_000_000)
+
+
+def _unread(reason: str) -> ToolSchema:
+    return _written(_ANY_OBJECT, [Finding("schema", "$", reason)], 1)
+
+
+def _written(schema: Mapping[str, Any], findings: Sequence[Finding], nodes: int) -> ToolSchema:
+    grammar = json.dumps({**schema, "x-guidance": SPACING}, ensure_ascii=False)
+    return ToolSchema(grammar, tuple(findings), nodes)
+
+
 def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
     document = json.loads(text)
     if not isinstance(document, dict):
-        return free_schema("it is no JSON schema")
+        return _unread("it is no JSON schema")
     if arguments:
         kind = document.get("type", "object")
         if kind != "object" and not (isinstance(kind, list) and "object" in kind):
-            return free_schema(f"a function's parameters are an object, not {kind!r:.40}")
+            return _unread(f"a function's parameters are an object, not {kind!r:.40}")
     rewriting = Rewriting(document, nodes)
     if rewriting.circles:
         rewriting = Rewriting(document, nodes, rewriting.circles)
@@ -110,15 +193,16 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
         reason = "no value is possible"
         findings.append(Finding("schema", rewriting.impossible or "$", reason))
         root = _ANY_OBJECT if arguments else {}
-    if len(json.dumps(root)) > 100 * nodes:
-        return free_schema(f"written out it is larger than {nodes} nodes")
     if arguments:
         root = _as_object(root)
-    root, more = _loosened(root, rewriting.places, min(_TRIALS, 3 * nodes // rewriting.nodes))
+    if len(json.dumps(root)) > 150 * NODES:
+        return _unread(f"{TOO_LARGE} {nodes} nodes, written out")
+    root, more = _loosened(root, rewriting.places)
     findings += more
-    if any(finding.keyword == "schema" and finding.place == "$" for finding in findings):
-        root = _ANY_OBJECT if arguments else {}
-    return ToolSchema(root, tuple(findings), rewriting.nodes)
+    read = _written(root, findings, rewriting.nodes)
+    if read.is_free:
+        read = _written(_ANY_OBJECT if arguments else {}, findings, rewriting.nodes)
+    return read
 
 
 def _as_object(root: dict[str, Any]) -> dict[str, Any]:
@@ -146,26 +230,28 @@ def _as_object(root: dict[str, Any]) -> dict[str, Any]:
 
 
 def _loosened(
-    root: dict[str, Any], places: Mapping[int, str], most: int
+    root: dict[str, Any], places: Mapping[int, str]
 ) -> tuple[dict[str, Any], list[Finding]]:
     """The schema without what llguidance refuses, found by trial: place by place."""
     findings: list[Finding] = []
-    reason = _refusal(root)
-    trials = 0
-    while reason and trials < most:
+    trial = _Trial(root)
+    reason = trial.refusal(root)
+    while reason and trial.has_room:
         culprit = root
         reason_there = reason
         descending = True
-        while descending and trials < most:
+        while descending and trial.has_room:
             descending = False
             for holder, key in _inside(culprit):
                 child = holder[key]
-                trials += 1
-                why = _refusal({**child, "$defs": root.get("$defs", {})})
-                if why:
-                    culprit, reason_there, descending = child, why, True
-                    where = (holder, key)
+                why = trial.refusal({**child, "$defs": root.get("$defs", {})})
+                if why or not trial.has_room:
                     break
+            else:
+                break
+            if why:
+                culprit, reason_there, descending = child, why, True
+                where = (holder, key)
         place = places.get(id(culprit), "$")
         is_pattern = "pattern" in culprit and "egex" in reason_there
         findings.append(Finding("pattern" if is_pattern else "schema", place, reason_there))
@@ -173,10 +259,35 @@ def _loosened(
             return _ANY_OBJECT, findings
         left = {key: value for key, value in culprit.items() if key not in ("pattern", "allOf")}
         where[0][where[1]] = left if is_pattern else {}
-        reason = _refusal(root)
+        reason = trial.refusal(root)
     if reason:
         return _ANY_OBJECT, [*findings, Finding("schema", "$", reason)]
     return root, findings
+
+
+class _Trial:
+    """Asks llguidance about a schema and its parts, for some times the work of asking once."""
+
+    def __init__(self, root: Any) -> None:
+        self._room = 3 * len(json.dumps(root)) + _TRIALS
+
+    @property
+    def has_room(self) -> bool:
+        return self._room > 0
+
+    def refusal(self, schema: dict[str, Any]) -> str:
+        """Why llguidance does not take a schema; "" if it does."""
+        # As JSON, and not as Lark around it, whose own reading takes five times as long.
+        text = json.dumps(schema)
+        self._room -= len(text) + 200
+        grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPACING)
+        message: str = LLMatcher.validate_grammar(grammar, _tokenizer(), limits=_LIMITS)
+        if not message and (len(text) > 5000 or '"$ref"' in text):
+            # Some limits are met by the first mask only.
+            matcher = LLMatcher(_tokenizer(), grammar, log_level=0, limits=_LIMITS)
+            matcher.compute_bitmask()
+            message = matcher.get_error()
+        return _where.sub("", message.splitlines()[0])[:200] if message else ""
 
 
 def _inside(schema: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
@@ -191,12 +302,6 @@ def _inside(schema: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
     for keyword in ("items", "additionalProperties"):
         if isinstance(schema.get(keyword), dict):
             yield schema, keyword
-
-
-def _refusal(schema: dict[str, Any]) -> str:
-    grammar = f"start: args\nargs: %json {json.dumps(schema, ensure_ascii=False)}"
-    message: str = LLMatcher.validate_grammar(grammar, _tokenizer())
-    return _where.sub("", message.splitlines()[0])[:200] if message else ""
 
 
 @lru_cache(maxsize=1)

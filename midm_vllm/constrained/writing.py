@@ -7,16 +7,18 @@ say what could not be said.
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import re
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Protocol
 
-from midm_vllm.constrained.contradiction import ANNOTATIONS, TYPES, choices, same
+from midm_vllm.constrained.contradiction import choices, same
 from midm_vllm.constrained.formats import FORMAT_PATTERNS, FORMATS, UUID
 from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible
 from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern, rust_patterns
+from midm_vllm.constrained.vocabulary import ANNOTATIONS, TYPES
 
 Schema = dict[str, Any]
 
@@ -27,10 +29,15 @@ MAX_ITEMS = 5_000
 #: Names longer than this together are not told apart from further members' names.
 MAX_NAMES = 2_000
 #: Arrays without the same item twice are listed, up to as many.
-MAX_ARRAYS = 400
+MAX_ARRAYS = 100
 #: Ways to choose a number of members.
 MAX_CHOICES = 64
 _EXACT = 2**53
+#: What a format costs llguidance, in nodes.
+_FORMAT_COSTS = {
+    "date": 5, "time": 4, "date-time": 10, "duration": 8, "email": 10, "hostname": 3, "ipv4": 4,
+    "ipv6": 13, "uri": 25, "uuid": 3, "uri-template": 10, "uri-reference": 5, "iri-reference": 5,
+}
 
 
 class Writer(Protocol):
@@ -44,13 +51,15 @@ class Writer(Protocol):
         """Note that a keyword is not enforced."""
 
     def counts(self, nodes: int, place: str) -> bool:
-        """Count what is read; whether there is still room for it."""
+        """Count what is written; False, with a finding, where there is no room for it."""
 
 
 def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     """A schema without combining keywords; False where nothing is valid by it."""
     counted = _by_count(schema)
     if counted is not None:
+        if not writer.counts(len(counted), place):
+            return {}
         return {"anyOf": [write_flat(writer, each, place, depth) for each in counted]}
     if is_impossible({"type": "object", **schema}):
         return _write_no_object(writer, schema, place, depth)
@@ -109,7 +118,7 @@ def _values(writer: Writer, schema: Schema, written: Schema, place: str) -> bool
         if values is None:
             writer.free(keyword, place, "it is no list of values")
             continue
-        if not writer.counts(len(values) // 8, place):
+        if not writer.counts(_cost_of_values(values), place):
             return True
         exact = {same(each): each for each in values if _is_exact(each)}
         if values and not exact:
@@ -119,6 +128,11 @@ def _values(writer: Writer, schema: Schema, written: Schema, place: str) -> bool
     if kept is not None:
         written["enum"] = list(kept.values())
     return kept is None or bool(kept)
+
+
+def _cost_of_values(values: Sequence[Any]) -> int:
+    inside = sum(len(json.dumps(each)) for each in values if isinstance(each, (list, dict)))
+    return len(values) // 8 + inside // 5
 
 
 def _is_exact(value: Any) -> bool:
@@ -132,13 +146,18 @@ def _is_exact(value: Any) -> bool:
     return isinstance(value, bool) or not isinstance(value, int) or abs(value) < _EXACT
 
 
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+
+
 def _numbers(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
-    for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+    for keyword in _BOUNDS:
         if keyword not in schema:
             continue
         bound = _number(schema[keyword])
         if bound is None:
             writer.free(keyword, place, "it is no number")
+            continue
+        if not writer.counts(len(f"{bound:.17g}") ** 2 // 16, place):
             continue
         drawn_in = _drawn_in(bound, upper=keyword.endswith("aximum"))
         if drawn_in is None:
@@ -149,7 +168,7 @@ def _numbers(writer: Writer, schema: Schema, written: Schema, place: str) -> Non
         step = _number(schema["multipleOf"])
         if step is None or step <= 0 or step < 1e-9 or step > 1e9:
             writer.free("multipleOf", place, "it is no step that a grammar can count")
-        else:
+        elif writer.counts(10 if len(written.keys() & _BOUNDS) else 1, place):
             written["multipleOf"] = step
 
 
@@ -184,6 +203,8 @@ def _counts(
         count = _number(schema[keyword])
         if not isinstance(count, int) or count < 0:
             writer.free(keyword, place, "it is no count")
+        elif kind == "Items" and not writer.counts(min(count, most) // 8, place):
+            continue
         elif keyword.startswith("max"):
             written[keyword] = min(count, most)
         elif count > most:
@@ -195,10 +216,14 @@ def _counts(
 def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
     _counts(writer, schema, written, place, "Length", MAX_LENGTH)
     named = schema.get("format")
+    if not isinstance(named, str):
+        named = None
+    if named in _FORMAT_COSTS and not writer.counts(_FORMAT_COSTS[named], place):
+        named = None
     if isinstance(named, str) and named in FORMATS:
         written["format"] = FORMATS[named]
     patterns = list(FORMAT_PATTERNS.get(named, ())) if isinstance(named, str) else []
-    if "pattern" in schema:
+    if "pattern" in schema and writer.counts(_cost_of_pattern(schema["pattern"]), place):
         try:
             patterns = [*rust_patterns(schema["pattern"]), *patterns]
         except (UnsupportedPattern, TypeError) as error:
@@ -207,6 +232,13 @@ def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
         written["pattern"], *others = patterns
         if others:
             written["allOf"] = [{"pattern": other} for other in others]
+
+
+def _cost_of_pattern(pattern: Any) -> int:
+    if not isinstance(pattern, str):
+        return 1
+    beyond_ascii = 0 if pattern.isascii() else sum(map("\x7f".__lt__, pattern))
+    return 1 + len(pattern) // 20 + beyond_ascii
 
 
 def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: int) -> None:
@@ -224,7 +256,7 @@ def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: i
         arrays = None if prefix else _arrays_without_repetition(written)
         if arrays is None:
             writer.free("uniqueItems", place, "its items are too many to be counted")
-        else:
+        elif writer.counts(2 * len(arrays), place):
             for keyword in ("items", "minItems", "maxItems"):
                 written.pop(keyword, None)
             written["anyOf"] = [{"enum": arrays}] if "type" in written else [
@@ -257,6 +289,9 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
         writer.free("required", place, "it is no list of names")
         required = []
     patterns = _pattern_members(writer, schema, place)
+    if not writer.counts(len(required) // 4, place):
+        required = []
+    needed = frozenset(required)
     further = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
     if further is not None and not isinstance(further, (bool, dict)):
         writer.free("additionalProperties", place, "it is no JSON schema")
@@ -269,17 +304,21 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
         named, patterns, further = _with_names(
             writer, schema["propertyNames"], named, required, patterns, further, place
         )
-    if len(named) - len(set(required)) > MAX_OPTIONAL:
+    if len(named) - len(needed) > MAX_OPTIONAL:
         writer.free("properties", place, f"it has more than {MAX_OPTIONAL} optional members")
         written["type"] = schema.get("type", list(TYPES))
         return True
     _member_counts(writer, schema, written, place, required, named, further)
+    if named and not writer.counts(1, place):
+        return True
     if named:
         written["properties"] = properties = {
-            name: member if member is False else writer.node(member, f"{place}.{name}", depth)
+            name: member if member is False else writer.node(
+                member, f"{place}.{name:.60}", depth
+            )
             for name, member in named.items()
         }
-        for name in required:
+        for name in needed:
             if properties[name] is False:
                 writer.impossible = writer.impossible or f"{place}.{name}"
                 return False
@@ -299,7 +338,7 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
             written["additionalProperties"] = further and writer.node(further, f"{place}.*", depth)
     elif further is False or patterns or sum(map(len, named)) > MAX_NAMES:
         written["additionalProperties"] = False
-    else:
+    elif writer.counts(sum(map(len, named)) // 10, place):
         # llguidance would take a name that is written with escapes for another.
         written["patternProperties"] = {
             all_but(named): True if further is True else writer.node(further, f"{place}.*", depth)
@@ -309,12 +348,15 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
 
 
 def _pattern_members(writer: Writer, schema: Schema, place: str) -> dict[str, Any]:
-    patterns = {}
+    patterns: dict[str, Any] = {}
     given = schema.get("patternProperties", {})
     if not isinstance(given, dict):
         writer.free("patternProperties", place, "it is no object of schemas")
         return {}
     for pattern, member in given.items():
+        # Each is compared with each.
+        if not writer.counts(_cost_of_pattern(pattern) + len(patterns), place):
+            return {"(?s:.*)": True}
         try:
             patterns[rust_pattern(pattern)] = member
         except UnsupportedPattern as error:
@@ -332,12 +374,16 @@ def _with_names(
     if names is True or not conditions:
         return named, patterns, further
     values = choices(names)
+    needed = frozenset(required)
     pattern = None
+    if values is not None and not writer.counts(len(values), place):
+        return named, patterns, further
     if values is not None and conditions <= {"enum", "const"}:
-        fitting = [name for name in named if name in values]
+        texts = {value for value in values if isinstance(value, str)}
+        fitting = {name for name in named if name in texts}
     elif conditions == {"format"} and names["format"] == "uuid" and not patterns:
         pattern = UUID
-        fitting = [name for name in named if re.search(UUID, name)]
+        fitting = {name for name in named if re.search(UUID, name)}
     elif patterns or not conditions <= {"minLength", "maxLength"} and conditions != {"pattern"}:
         writer.free("propertyNames", place, "only values, a pattern or a length can be enforced")
         return named, patterns, further
@@ -346,13 +392,13 @@ def _with_names(
         source = names.get("pattern", rf"^(?s:.){{{least},{most}}}$")
         try:
             pattern = rust_pattern(source)
-            fitting = [name for name in named if re.search(source, name)]
+            fitting = {name for name in named if re.search(source, name)}
         except (UnsupportedPattern, TypeError, re.error) as error:
             writer.free("propertyNames", place, str(error))
             return named, patterns, further
     allowed = {
         name: named[name] if name in fitting else False
-        for name in named if name in fitting or name in required
+        for name in named if name in fitting or name in needed
     }
     if further is not False and pattern is not None:
         patterns = {pattern: True if further is None else further}
@@ -371,8 +417,12 @@ def _by_count(schema: Schema) -> list[Schema] | None:
     members, required = schema.get("properties"), schema.get("required", [])
     if not (isinstance(members, dict) and isinstance(required, list)):
         return None
+    if not schema.keys() & {"minProperties", "maxProperties"}:
+        return None
+    required = [name for name in required if isinstance(name, str)]
+    needed = frozenset(required)
     optional = [
-        name for name, member in members.items() if name not in required and member is not False
+        name for name, member in members.items() if name not in needed and member is not False
     ]
     if not optional or schema.get("additionalProperties") not in (None, False) or (
         schema.get("patternProperties") or "propertyNames" in schema
@@ -409,8 +459,9 @@ def _member_counts(
 ) -> None:
     counts: Schema = {}
     _counts(writer, schema, counts, place, "Properties", MAX_LENGTH)
-    optional = [name for name in named if name not in required and named[name] is not False]
-    sure = len(set(required))
+    needed = frozenset(required)
+    optional = [name for name in named if name not in needed and named[name] is not False]
+    sure = len(needed)
     if counts.get("minProperties", 0) <= sure:
         counts.pop("minProperties", None)
     if optional and counts:

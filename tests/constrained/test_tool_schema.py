@@ -10,27 +10,18 @@ import jsonschema
 import pytest
 from constrained_schemas import SCHEMAS
 from grammar_texts import draw
+from heavy_schemas import HEAVY, LIST, members, one
 
-from midm_vllm.constrained.tool_schema import NODES, ToolSchema, read_schema
+from midm_vllm.constrained.rewriting import MAX_FINDINGS
+from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema, read_schema
 
 Schema = dict[str, Any]
-
-
-def one(member: Any, **more: Any) -> Schema:
-    """A schema with one member, `a`."""
-    return {"type": "object", "properties": {"a": member}, "required": ["a"],
-            "additionalProperties": False, **more}
-
-
-def members(**more: Any) -> Schema:
-    return {"type": "object", **more}
 
 
 def lark(schema: ToolSchema) -> str:
     return f"start: arguments\narguments: %json {schema.grammar}"
 
 
-LIST = {"type": "array", "items": {"type": "integer"}}
 #: name -> schema, texts that it allows, texts that it forbids; all enforced exactly.
 EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "no parameters": (None, ["{}"], ['{"a": 1}']),
@@ -231,43 +222,12 @@ def test_what_is_not_enforced_is_said_and_the_rest_holds(
     assert not read.accepts(held)
 
 
-def nested(depth: int) -> Schema:
-    schema: Schema = {"type": "null"}
-    for _ in range(depth):
-        schema = one(schema)
-    return schema
-
-
-#: Small schemas that took a server down, and large ones; all are read within the budget.
-HEAVY: dict[str, Any] = {
-    "four references to itself": {"anyOf": [{"$ref": "#"}] * 4},
-    "twice the same": one({"oneOf": [{"$ref": "#/$defs/A"}] * 2}, **{"$defs": {
-        "A": members(properties={"n": {"$ref": "#/$defs/A"}})}}),
-    "ten recursive alternatives": one({"oneOf": [{"$ref": "#"}] * 10}),
-    "chained references": one({"$ref": "#/$defs/0"}, **{"$defs": {
-        **{str(i): {"$ref": f"#/$defs/{i + 1}"} for i in range(1000)}, "1000": LIST}}),
-    "a large enum": one({"enum": [f"value {i}" for i in range(10_000)]}),
-    "too large an enum": one({"enum": [f"value {i}" for i in range(30_000)]}),
-    "many constants": one({"oneOf": [{"const": i} for i in range(500)]}),
-    "many optional members": members(properties={f"m{i}": {} for i in range(2000)}),
-    "long names": members(properties={"x" * 5000 + str(i): LIST for i in range(20)},
-                          additionalProperties=True),
-    "many strings at once": one({"anyOf": [
-        {"type": "string", "maxLength": i + 5} for i in range(300)]}),
-    "a long repetition": one({"type": "string", "pattern": "^[가-힣]{1,500}$"}),
-    "a product of choices": one({"allOf": [
-        {"anyOf": [{"required": [f"{i} {j}"]} for i in range(20)]} for j in range(20)]}),
-    "150 deep": nested(150),
-    "5,000 deep": nested(5000),
-    "a class that is empty": one({"type": "string", "pattern": r"^[^\s\S]$"}),
-    "half an escape": one({"type": "string", "pattern": r"\u12"}),
-}
-
-
 @pytest.mark.parametrize("schema", HEAVY.values(), ids=HEAVY)
 def test_a_heavy_schema_costs_what_the_budget_allows(schema: Any) -> None:
     read = read_schema(schema)
-    assert len(read.grammar) < 110 * NODES
+    assert read.nodes <= NODES
+    assert len(read.findings) <= 2 * MAX_FINDINGS
+    assert len(read.grammar) < 200 * NODES
     assert not read.accepts("[]")
 
 
@@ -275,7 +235,22 @@ def test_a_smaller_budget_leaves_more_free() -> None:
     schema = members(properties={f"m{i}": one(LIST) for i in range(50)})
     assert read_schema(schema).is_exact
     finding, *_ = read_schema(schema, nodes=100).findings
-    assert "larger than 100 nodes" in finding.reason
+    assert "larger than what is left" in finding.reason
+
+
+def test_one_large_place_leaves_the_rest_enforced() -> None:
+    schema = one({"enum": [f"value {i}" for i in range(20_000)]})
+    schema["properties"]["b"] = {"type": "integer"}
+    read = read_schema(schema)
+    assert [finding.place for finding in read.findings] == ["$.a"]
+    assert read.accepts('{"a": 1, "b": 2}') and not read.accepts('{"a": 1, "b": "x"}')
+
+
+def test_tools_without_end_cost_no_more_than_a_request_may() -> None:
+    schemas = RequestSchemas()
+    read = [schemas.read_arguments(one({"const": i})) for i in range(3000)]
+    assert schemas.is_too_large and schemas.spent <= NODES
+    assert read[0].is_exact and read[-1].is_free
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "tool_parser_plugin": {"plugin"},
     "offline": {"markup"},
     "doctor": {"names", "compat", "chat", "serving"},
-    "cli": {"markup", "chat", "offline", "doctor"},
+    "doctor_tools": {"names", "constrained", "doctor"},
+    "cli": {"markup", "chat", "offline", "doctor", "doctor_tools"},
     "__init__": set(),
     "__main__": {"cli"},
 }
