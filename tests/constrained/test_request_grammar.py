@@ -17,11 +17,9 @@ from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
 
 from midm_vllm.constrained.calls_grammar import CallableTool, calls_grammar
-from midm_vllm.constrained.tool_schema import read_schema
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
-from midm_vllm.serving import constraints
 from midm_vllm.serving.constraints import MOST_TOOLS, _once
 from midm_vllm.serving.tool_parser import MidmToolParser
 
