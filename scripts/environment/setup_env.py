@@ -9,6 +9,7 @@ uses. What is installed already is not installed again; after an interruption, r
 """
 
 import argparse
+import fcntl
 import hashlib
 import os
 import platform
@@ -235,6 +236,13 @@ def own_environment(name: str) -> Path:
 
 
 def _up_to_date(name: str, folder: Path) -> Path:
+    # Tests run in several processes: one installs, the others wait for it.
+    with folder.with_suffix(".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        return _own_environment(name, folder)
+
+
+def _own_environment(name: str, folder: Path) -> Path:
     python, finished, log = folder / "bin" / "python", folder / "stamp", folder / "pip.log"
     lock = lock_of(name)
     if finished.is_file() and finished.read_text() == _digest(lock):
