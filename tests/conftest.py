@@ -1,6 +1,7 @@
 """What the tests share: the small checkpoint, and real servers that last for the whole run.
 
-A test marked `slow` (many processes, other releases, other frameworks, load) runs with `--all`.
+A test marked `slow` (many processes, other releases, other frameworks, load) runs with `--all`, one
+marked `web` (in a browser, which has to be there) with `--web` alone.
 """
 
 from __future__ import annotations
@@ -20,9 +21,14 @@ MODEL = "midm"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="run the tests marked slow, too")
+    parser.addoption("--web", action="store_true", help="run the tests in a browser, and no other")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    web = config.getoption("--web")
+    other = [item for item in items if web != bool(item.get_closest_marker("web"))]
+    config.hook.pytest_deselected(items=other)
+    items[:] = [item for item in items if item not in other]
     if not config.getoption("--all"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)

@@ -32,6 +32,7 @@ OWN_ENVIRONMENTS = {
     "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",
     "lm-eval": REPOSITORY / "scripts" / "evaluation" / "requirements-lm-eval.txt",
     "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
+    "webui": REPOSITORY / "requirements" / "webui.in",
 }
 #: What scripts and tests import from each other: on the environment's path.
 SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/evaluation",

@@ -1,4 +1,7 @@
-"""Run a vLLM server for as long as a `with` block lasts; shared by the demo and the tests."""
+"""Run a vLLM server for as long as a `with` block lasts; shared by the demo and the tests.
+
+Or any other server: `start_process`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,28 +40,32 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True)
 class Server:
-    """A vLLM server's process. `url` has no path: add `/v1` for an OpenAI client."""
+    """A server's process. `url` has no path: add `/v1` for an OpenAI client of vLLM's."""
 
     url: str
     log: Path
     process: subprocess.Popen[bytes]
+    name: str = "vLLM"
+    has_health: bool = True  # Otherwise it is well when it answers at all.
 
     def wait_until_ready(self, seconds: float = STARTUP_SECONDS) -> None:
         """Return once the server answers; raise ServerFailed if it ends or takes too long."""
         deadline = time.monotonic() + seconds
         while not self.is_healthy():
             if time.monotonic() > deadline:
-                raise self.failure(f"vLLM was not ready after {seconds:.0f} seconds")
+                raise self.failure(f"{self.name} was not ready after {seconds:.0f} seconds")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self.process.wait(POLL_SECONDS)
-                raise self.failure(f"vLLM ended with status {status}")
+                raise self.failure(f"{self.name} ended with status {status}")
 
     def is_healthy(self) -> bool:
         """Whether the server answers, and says that it is well."""
         try:
             with urllib.request.urlopen(f"{self.url}/health", timeout=10):
                 return True
-        except OSError:  # Nobody listens, or the answer is an error.
+        except urllib.error.HTTPError:
+            return not self.has_health
+        except OSError:  # Nobody listens.
             return False
 
     def failure(self, what: str) -> ServerFailed:
@@ -89,15 +97,34 @@ def start_server(
     """Run `vllm *arguments` on a free port of 127.0.0.1 until the block ends.
 
     `arguments` are those of `vllm serve` or `vllm launch render`, without host and port;
-    `command` is what to run in place of this Python's `vllm`. Output goes to the file `log`.
-    However the block ends, the server and the processes it started are
-    gone after it. Where the block failed because the server died, raises ServerFailed.
+    `command` is what to run in place of this Python's `vllm`. The rest is `start_process`'s.
     """
     port = free_port()
+    whole = [*command, *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    variables = {**ENVIRONMENT, **os.environ, **environment}
+    with start_process("vLLM", whole, port, log, variables) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def start_process(
+    name: str,
+    command: Sequence[str],
+    port: int,
+    log: Path,
+    environment: Mapping[str, str],
+    has_health: bool = True,
+) -> Iterator[Server]:
+    """Run a command that serves on a port of 127.0.0.1 until the block ends.
+
+    Output goes to the file `log`. However the block ends, the server and the processes it started
+    are gone after it. Where the block failed because the server died, raises ServerFailed.
+    `has_health` says whether it tells at /health that it is well.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, *arguments, "--host", "127.0.0.1", "--port", str(port)],
-            env={**ENVIRONMENT, **os.environ, **environment},
+            command,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -105,7 +132,7 @@ def start_server(
             # group in order.
             start_new_session=True,
         )
-    server = Server(f"http://127.0.0.1:{port}", log, process)
+    server = Server(f"http://127.0.0.1:{port}", log, process, name, has_health)
     try:
         yield server
     except ServerFailed:
@@ -113,9 +140,9 @@ def start_server(
     except Exception as error:
         if server.is_healthy():
             raise
-        raise server.failure("vLLM died") from error
+        raise server.failure(f"{name} died") from error
     finally:
-        _stop(process)
+        stop(process)
 
 
 def free_port() -> int:
@@ -126,7 +153,7 @@ def free_port() -> int:
         return port
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
     """End the server, and what is left of its process group, by process id."""
     try:
         process.terminate()

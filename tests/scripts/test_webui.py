@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import webui
+from build_checkpoint import REPOSITORY
+from setup_env import Refusal
+from test_vllm_server import processes_left
+from vllm_server import free_port
+
+SCRIPT = REPOSITORY / "scripts" / "webui"
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_a_failing_status(taken_port: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, webui.__file__, "--port", str(taken_port)], capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    [sentence] = ended.stderr.splitlines()
+    assert sentence.startswith(f"Port {taken_port} of 127.0.0.1 cannot be had")
+    assert "--port" in sentence
+
+
+def test_without_a_browser_it_says_which_packages_have_one(tmp_path: Path) -> None:
+    with pytest.raises(Refusal, match="apt install chromium fonts-nanum"):
+        webui.find_browser(str(tmp_path))
+
+
+def test_without_korean_letters_it_says_which_package_has_them(tmp_path: Path) -> None:
+    for name in ("chromium", "fc-list"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    with pytest.raises(Refusal, match="apt install fonts-nanum"):
+        webui.find_browser(str(tmp_path))
+
+
+def test_a_full_disk_is_refused_with_the_room_it_has() -> None:
+    with pytest.raises(Refusal, match=r"/data has 0\.5 GB free.* 2: make room"):
+        webui.check_disk(500_000_000, Path("/data"))
+
+
+def servers(output: str) -> list[int]:
+    return [int(process) for process in re.findall(r"runs as process (\d+)", output)]
+
+
+@pytest.mark.web
+def test_a_browser_sees_two_calls_the_answer_and_another_turn(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [SCRIPT, "--check", "--port", str(free_port()), "--pictures", tmp_path],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "open-webui-answer.png", "open-webui-follow-up.png"
+    }
+    assert len(servers(ended.stdout)) == 3
+    assert not any(map(processes_left, servers(ended.stdout)))
+
+
+@pytest.mark.web
+def test_it_stops_its_servers_when_it_is_told_to() -> None:
+    command = [sys.executable, webui.__file__, "--port", str(free_port())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        output = ""
+        while "Open WebUI: http" not in output:
+            line = running.stdout.readline()
+            assert line, output
+            output += line
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(120) == 128 + signal.SIGTERM
+    assert not any(map(processes_left, servers(output)))
