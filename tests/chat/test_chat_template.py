@@ -196,13 +196,18 @@ def test_what_the_guard_would_change_cannot_be_continued(render_server: Server) 
 
 
 def work(messages: list[dict[str, Any]]) -> int:
-    """Function calls, of Python and C alike, that rendering takes."""
+    """Function calls, of Python and C alike, that rendering takes, and characters they go through.
+
+    A method of a text is taken to read all of it.
+    """
     render_prompt([])  # What compiles the template is not counted.
     count = 0
 
     def profile(frame: object, event: str, argument: object) -> None:
         nonlocal count
-        count += event in ("call", "c_call")
+        if event in ("call", "c_call"):
+            read = getattr(argument, "__self__", None)
+            count += 1 + (len(read) if isinstance(read, str) else 0)
 
     sys.setprofile(profile)
     try:
@@ -212,14 +217,16 @@ def work(messages: list[dict[str, Any]]) -> int:
     return count
 
 
-@pytest.mark.parametrize("shape", ["in order", "reversed", "one call", "parts", "systems"])
+@pytest.mark.parametrize(
+    "shape", ["in order", "reversed", "one call", "no ids", "one id", "parts", "systems"]
+)
 def test_work_grows_with_the_conversation(shape: str) -> None:
     def conversation(size: int) -> list[dict[str, Any]]:
         if shape == "parts":
             return [{"role": "user", "content": [{"type": "text", "text": "<|a"}] * size}]
         if shape == "systems":
             return [{"role": "system", "content": "<|a|>"}] * size
-        ids = ["call"] if shape == "one call" else [f"call_{at}" for at in range(size)]
+        ids = ["call"] if shape in ("one call", "one id") else [f"call_{at}" for at in range(size)]
         calls = [{"id": id, "function": {"name": "f", "arguments": {}}} for id in ids]
         results = [
             {"role": "tool", "tool_call_id": ids[at % len(ids)], "content": "<|> <|a|>"}
@@ -227,6 +234,10 @@ def test_work_grows_with_the_conversation(shape: str) -> None:
         ]
         if shape == "reversed":
             results.reverse()
+        if shape == "no ids":
+            results = [{"role": "tool", "content": "<|> <|a|>"}] * size
+        if shape == "one id":
+            calls *= size
         return [{"role": "assistant", "tool_calls": calls}, *results]
 
     assert work(conversation(400)) < 2.2 * work(conversation(200))

@@ -86,6 +86,24 @@ def test_every_order_of_results(engine: Engine) -> None:
 
 
 @ENGINES
+def test_ids_of_any_text_find_their_calls(engine: Engine) -> None:
+    """They are sorted, by each engine in its own order: what begins alike must stay apart."""
+    ids = ["a", "A", "a\n", "a\t2", 'a"', 'a"1', "a 20000000", "a\\", "ab", "", "é", "e\u0301",
+           "한", "\uffff", "😀", "0", "10000000", "[", "<|eot_id|>"]
+    calls = [{"id": id, "function": {"name": "f", "arguments": {}}} for id in ids]
+    results = [
+        {"role": "tool", "content": f"result of {ids.index(id)}", "tool_call_id": id}
+        for id in sorted(ids, reverse=True)
+    ]
+    [rendered] = engine([{"messages": [{"role": "assistant", "tool_calls": calls}, *results]}])
+    assert isinstance(rendered, str)
+    found = [int(turn.split("result of ")[1]) for turn in rendered.split("<|eot_id|>")[1:-1]]
+    without_id = ids.index("")
+    in_order = [at for at in range(len(ids)) if at != without_id]
+    assert found == [*in_order, without_id]
+
+
+@ENGINES
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_rendered_is_refused_with_a_sentence(engine: Engine, case: str) -> None:
     messages, sentence = REFUSED[case]
