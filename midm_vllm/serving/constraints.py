@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,10 @@ class UnsupportedSchema(ValueError):
     """A strict tool's schema that cannot be enforced exactly; vLLM answers it with 400."""
 
 
+class UncallableTools(ValueError):
+    """A call is demanded, and there is no tool to call; vLLM answers it with 400."""
+
+
 def has_our_backend() -> bool:
     """Whether the server's grammars are llguidance's."""
     return os.environ.get(GRAMMAR_BACKEND_VARIABLE) == GRAMMAR_BACKEND
@@ -38,6 +42,8 @@ def has_our_backend() -> bool:
 @dataclass(frozen=True)
 class _Tool:
     name: str
+    #: Without its namespace.
+    short_name: str
     parameters: Any
     strict: bool | None
 
@@ -83,6 +89,11 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
     )
 
 
+def may_call(request: Any) -> bool:
+    """Whether the request's choice leaves the model a tool to call."""
+    return bool(_choice(request)[0])
+
+
 def refuse_strict(request: Any) -> None:
     """Under a backend that is not ours: raises UnsupportedSchema if a tool is strict."""
     for tool in _choice(request)[0]:
@@ -119,25 +130,46 @@ def _choice(request: Any) -> tuple[list[_Tool], bool, bool]:
     """The tools that may be called, whether one must be, and whether it is just one."""
     choice = request.tool_choice
     tools = list(_functions(request.tools or ()))
-    if choice in ("none", None) or not tools:
+    if choice in ("none", None) or not request.tools:
         return [], False, False
     if isinstance(choice, str):
-        return tools, choice == "required", False
-    if getattr(choice, "type", None) == "allowed_tools":
-        names = {tool.get("name", tool.get("function", {}).get("name")) for tool in choice.tools}
-        return [t for t in tools if t.name in names], choice.mode == "required", False
-    name = getattr(choice, "function", choice).name
-    return [tool for tool in tools if tool.name == name], True, True
+        chosen, must_call, forced = tools, choice == "required", False
+    elif choice.type == "allowed_tools":
+        names = [tool.get("name") for tool in choice.tools]
+        chosen = [tool for tool in tools if tool.name in names or tool.short_name in names]
+        must_call, forced = choice.mode == "required", False
+    else:
+        name = getattr(getattr(choice, "function", choice), "name", None)
+        chosen = [tool for tool in tools if tool.name == name]
+        must_call = forced = True
+    if must_call and not chosen:
+        raise UncallableTools(
+            "The tool_choice demands a call, but the model can call none of the tools that it "
+            "names: functions and custom tools it can, hosted ones (web_search, mcp, ...) it "
+            "cannot, because nothing here runs them."
+        )
+    return chosen, must_call, forced
 
 
-def _functions(tools: Iterable[Any]) -> Iterable[_Tool]:
+def _functions(tools: Iterable[Any], namespace: str = "") -> Iterator[_Tool]:
+    """The tools that the model is shown, under the names that it is shown.
+
+    As vLLM's ``tool_parsers.utils.get_function_tools`` has it (0.32): custom tools as functions
+    of one text, functions of a namespace under both names, and no other kinds.
+    """
     for tool in tools:
         function = getattr(tool, "function", tool)
         kind = getattr(tool, "type", "function")
-        if kind == "function" and getattr(function, "name", None):
-            yield _Tool(function.name, function.parameters, getattr(function, "strict", None))
-        elif kind == "custom" and getattr(function, "name", None):
-            yield _Tool(function.name, _CUSTOM, None)
+        name = getattr(function, "name", None)
+        if not name:
+            continue
+        if kind == "namespace":
+            yield from _functions(tool.tools, f"{name}__")
+        elif kind == "function":
+            strict = getattr(function, "strict", None)
+            yield _Tool(namespace + name, name, function.parameters, strict)
+        elif kind == "custom" and not namespace:
+            yield _Tool(name, name, _CUSTOM, None)
 
 
 #: How vLLM shows a tool that takes free text.

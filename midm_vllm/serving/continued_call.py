@@ -1,4 +1,5 @@
-"""A call that the request began (``continue_final_message``) and the model ends.
+"""A call that the request began (``continue_final_message``; in Responses, a last message whose
+status is ``incomplete`` or ``in_progress``) and the model ends.
 
 The client's last message ends inside ``<tool_call>…``, and the model writes the
 rest. What the client has of it is text and no call, so the answer holds the
@@ -17,18 +18,34 @@ from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 
 def begun_call(request: Any) -> str:
     """What the request's last message holds of a call that it does not end; "" without one."""
-    if not getattr(request, "continue_final_message", False):
-        return ""
-    text = _text(request.messages[-1])
+    text = _continued_text(request)
     start = text.rfind(OPENING_TAG)
     return "" if start < 0 or CLOSING_TAG in text[start:] else text[start:]
 
 
-def _text(message: Any) -> str:
-    content = message.get("content") or ""
+def _continued_text(request: Any) -> str:
+    """The text that the model goes on with; "" where it begins a turn of its own."""
+    if getattr(request, "continue_final_message", False):
+        return _text(_field(request.messages[-1], "content"))
+    # Responses has no such member: vLLM goes on with a message that is not complete.
+    items = getattr(request, "input", None)
+    last = items[-1] if items and not isinstance(items, str) else None
+    if (_field(last, "type") or "message") == "message" and (
+        _field(last, "status") in ("in_progress", "incomplete")
+    ):
+        return _text(_field(last, "content"))
+    return ""
+
+
+def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
-    return "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    return "".join(_field(part, "text") or "" for part in content or ())
+
+
+def _field(item: Any, name: str) -> Any:
+    """A member of what the client sent, which vLLM has made an object of or left a mapping."""
+    return item.get(name) if isinstance(item, dict) else getattr(item, name, None)
 
 
 class ContinuingReader(MarkupReader):

@@ -14,8 +14,8 @@ at once, when they are complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from functools import cache
+from collections.abc import Iterable, Iterator
+from functools import cache, cached_property
 from typing import Any
 
 from prometheus_client import Counter
@@ -121,6 +121,10 @@ class OutputTally:
         self._arguments: list[str] = []
         self._is_imperfect = False
 
+    @cached_property
+    def _tool_names(self) -> set[str]:
+        return set(_names(self._request.tools))
+
     def add(self, events: Iterable[Event]) -> None:
         """Count what the reader tells next."""
         for event in events:
@@ -135,7 +139,7 @@ class OutputTally:
             self._arguments.clear()
             # Offline there may be no request to ask.
             tools = getattr(self._request, "tools", None)
-            if tools and not any(_tool_name(tool) == event.name for tool in tools):
+            if tools and event.name not in self._tool_names:
                 self._counters["unknown"].inc()
         elif isinstance(event, CallEnded):
             self._in_call = False
@@ -180,7 +184,11 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def _tool_name(tool: Any) -> str | None:
-    """The name of a tool of the chat API, or of the Responses API."""
-    name: str | None = getattr(getattr(tool, "function", tool), "name", None)
-    return name
+def _names(tools: Iterable[Any]) -> Iterator[str]:
+    """The names of tools of the chat API, or of the Responses API, as the model is shown them."""
+    for tool in tools:
+        name = getattr(getattr(tool, "function", tool), "name", None)
+        if getattr(tool, "type", None) == "namespace":
+            yield from (f"{name}__{inner}" for inner in _names(tool.tools))
+        elif name:
+            yield name

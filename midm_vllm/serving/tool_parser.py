@@ -75,7 +75,9 @@ class MidmToolParser(ToolParser):
         if getattr(request.tool_choice, "type", None) == "allowed_tools":
             # vLLM (seen in 0.32, Responses) accepts the choice, but leaves the calls of an
             # answer at once in its text.
-            request.tool_choice = request.tool_choice.mode
+            from midm_vllm.serving.constraints import may_call
+
+            request.tool_choice = request.tool_choice.mode if may_call(request) else "none"
         request = super().adjust_request(request)
         if wants_calls(request):
             request.skip_special_tokens = False

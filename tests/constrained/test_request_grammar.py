@@ -181,6 +181,81 @@ def test_only_the_allowed_tools_can_be_called(mode: str, expected: set[str]) -> 
     assert request.tool_choice == mode
 
 
+WEATHER = {"type": "function", **tools()[0]["function"]}
+CRM = {"type": "namespace", "name": "crm", "description": "", "tools": [
+    {"type": "function", "name": "find", "strict": True, "parameters": {
+        "type": "object", "properties": {"id": {"type": "integer"}}, "required": ["id"]}},
+    {"type": "custom", "name": "run"},
+]}
+SQL = {"type": "custom", "name": "run_sql"}
+HOSTED: list[dict[str, Any]] = [
+    {"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}},
+    {"type": "file_search", "vector_store_ids": ["v"]}, {"type": "image_generation"},
+    {"type": "local_shell"}, {"type": "shell"}, {"type": "apply_patch"}, {"type": "computer"},
+    {"type": "mcp", "server_label": "x", "server_url": "http://127.0.0.1/"},
+]
+
+
+def responses(tools: list[Any], choice: Any) -> ResponsesRequest:
+    return ResponsesRequest.model_validate({"input": "?", "tools": tools, "tool_choice": choice})
+
+
+def allowing(mode: str, *tools: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "allowed_tools", "mode": mode, "tools": list(tools)}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    ["auto", "required", {"type": "function", "name": "find"},
+     {"type": "function", "name": "crm__find"}, allowing("required", {"name": "find"}),
+     allowing("auto", {"name": "crm__find"})],
+    ids=str,
+)
+def test_a_strict_function_of_a_namespace_is_held_to_its_schema(choice: Any) -> None:
+    """vLLM 0.32 shows it to the model as `crm__find`."""
+    grammar = grammar_of(responses([CRM], choice))
+    call = '<tool_call>{"name": "crm__find", "arguments": {"id": %s}}</tool_call>'
+    assert allows(grammar, call % "7") and not allows(grammar, call % '"x"')
+    assert not allows(grammar, (call % "7").replace("crm__find", "crm__run"))
+
+
+@pytest.mark.parametrize("choice", [{"type": "custom", "name": "run_sql"}, "required"], ids=str)
+def test_a_custom_tool_takes_one_text(choice: Any) -> None:
+    grammar = grammar_of(responses([SQL, *HOSTED], choice))
+    call = '<tool_call>{"name": "run_sql", "arguments": {"%s": "x"}}</tool_call>'
+    assert allows(grammar, call % "input") and not allows(grammar, call % "sql")
+
+
+HOSTED_CHOICES = [
+    {"type": "web_search_preview"}, {"type": "mcp", "server_label": "x"}, {"type": "shell"},
+    {"type": "apply_patch"}, {"type": "image_generation"}, {"type": "file_search"},
+    allowing("required", {"type": "web_search"}), allowing("required"),
+]
+
+
+@pytest.mark.parametrize("choice", HOSTED_CHOICES, ids=str)
+@pytest.mark.parametrize("backend", ["guidance", "xgrammar"])
+def test_a_demand_that_cannot_be_met_is_refused(
+    choice: Any, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, backend)
+    with pytest.raises(ValueError, match="demands a call, but the model can call none"):
+        MidmToolParser(None).adjust_request(responses([WEATHER, *HOSTED], choice))
+
+
+def test_hosted_tools_alone_leave_the_answer_free() -> None:
+    assert grammar_of(responses(HOSTED, "auto")) is None
+
+
+@pytest.mark.parametrize(
+    "allowed", [[], [{"type": "mcp", "server_label": "x"}], [{"name": {}}, {"name": ["x"]}]],
+    ids=str,
+)
+def test_where_no_tool_is_allowed_no_call_is_read(allowed: list[Any]) -> None:
+    request = responses([WEATHER], allowing("auto", *allowed))
+    assert MidmToolParser(None).adjust_request(request).tool_choice == "none"
+
+
 UNSUPPORTED = {"type": "object", "required": ["a", "b"], "properties": {
     "a": {"type": "array", "contains": {"type": "null"}}, "b": {"type": "integer"}}}
 

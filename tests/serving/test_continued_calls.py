@@ -9,6 +9,8 @@ import openai
 import pytest
 from chat_completions import both, expected, request
 from taught_conversations import BY_NAME
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+from vllm.entrypoints.openai.responses.utils import should_continue_final_message
 
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
 from midm_vllm.markup.output import Output
@@ -43,6 +45,31 @@ def test_a_begun_call_is_told_whole_wherever_it_was_cut(cut: int, size: int) -> 
     begun = begun_call(asked(f"Sure. {CALL[:cut]}"))
     assert begun == CALL[:cut]
     assert read(begun, CALL[cut:], size) == ("", [("add", '{"a": 1}', True)])
+
+
+@pytest.mark.parametrize("status", ["in_progress", "incomplete", "completed", None])
+@pytest.mark.parametrize("parts", [True, False])
+def test_in_responses_an_incomplete_message_is_continued(status: Any, parts: bool) -> None:
+    begun = CALL[:30]
+    content: Any = [{"type": "output_text", "text": begun}] if parts else begun
+    last = {"type": "message", "role": "assistant", "content": content}
+    if status is not None:
+        last["status"] = status
+    request = ResponsesRequest.model_validate(
+        {"input": [{"role": "user", "content": "?"}, last], "tools": []}
+    )
+    # What vLLM thinks of it decides whether the model goes on.
+    assert bool(begun_call(request)) == should_continue_final_message(request.input)
+    assert begun_call(request) in (begun, "")
+
+
+@pytest.mark.parametrize(
+    "items", ["?", [{"role": "user", "content": CALL[:30]}], [
+        {"type": "function_call_output", "call_id": "a", "output": "", "status": "incomplete"}
+    ]], ids=str,
+)
+def test_in_responses_nothing_else_is(items: Any) -> None:
+    assert begun_call(ResponsesRequest.model_validate({"input": items})) == ""
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])

@@ -16,6 +16,7 @@ from markup_cases import CASES
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 from tokenizers import Tokenizer
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm_server import Server
 
 from midm_vllm.compat.vllm_layout import ChatCompletionRequest
@@ -122,6 +123,23 @@ def test_what_is_json(arguments: str, result: str) -> None:
     before = here()
     stream(f'<tool_call>{{"name": "a", "arguments": {arguments}}}</tool_call>', 7)
     assert here().since(before).get(("arguments", result)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "unknown"), [("crm__find", None), ("run_sql", None), ("find", 1), ("crm", 1)]
+)
+def test_the_tools_of_responses_are_known_by_the_names_the_model_is_shown(
+    name: str, unknown: int | None
+) -> None:
+    find = {"type": "function", "name": "find", "parameters": {"type": "object"}}
+    tools = [{"type": "namespace", "name": "crm", "description": "", "tools": [find]},
+             {"type": "custom", "name": "run_sql"}, {"type": "web_search"}]
+    asked = ResponsesRequest.model_validate({"model": MODEL, "input": "?", "tools": tools})
+    before = here()
+    MidmToolParser(_NoTokenizer()).extract_tool_calls(
+        f'<tool_call>{{"name": "{name}", "arguments": {{}}}}</tool_call>', asked
+    )
+    assert here().since(before).get(("unknown", "")) == unknown
 
 
 def test_arguments_of_any_length_cost_no_more_than_those_that_are_checked() -> None:

@@ -142,6 +142,50 @@ def test_responses_call_only_the_allowed_tools(client: openai.OpenAI) -> None:
             assert calls == [("get_time", "{}")] or (mode == "auto" and not calls)
 
 
+CRM = {"type": "namespace", "name": "crm", "description": "", "tools": [
+    {"type": "function", "name": "find", "parameters": {
+        "type": "object", "properties": {"state": {"enum": ["open"]}}, "required": ["state"]}}]}
+HOSTED = [{"type": "web_search"}, {"type": "code_interpreter", "container": {"type": "auto"}},
+          {"type": "mcp", "server_label": "x", "server_url": "http://127.0.0.1/"}]
+
+
+@streamed_and_not
+def test_responses_call_a_function_of_a_namespace_beside_hosted_tools(
+    client: openai.OpenAI, stream: bool
+) -> None:
+    response = respond(client, stream, responses_request(
+        BY_NAME["single_call"], tools=[CRM, *HOSTED], parallel_tool_calls=False,
+        tool_choice={"type": "function", "name": "find"},
+    ))
+    [call] = function_calls(response)
+    assert (call.namespace, call.name, call.arguments) == ("crm", "find", '{"state": "open"}')
+
+
+@streamed_and_not
+@pytest.mark.parametrize("choice", [{"type": "web_search_preview"}, {"type": "shell"}], ids=str)
+def test_responses_refuse_to_demand_a_hosted_tool(
+    client: openai.OpenAI, stream: bool, choice: Any
+) -> None:
+    arguments = responses_request(BY_NAME["single_call"], tool_choice=choice)
+    arguments["tools"] = [*arguments["tools"], *HOSTED]
+    with pytest.raises(openai.BadRequestError, match="nothing here runs them"):
+        respond(client, stream, arguments)
+
+
+@streamed_and_not
+def test_responses_continue_half_a_call(client: openai.OpenAI, stream: bool) -> None:
+    taught = BY_NAME["single_call"]
+    end = '{"name": "get'
+    begun = taught.text[: taught.text.index(end) + len(end)]
+    last = {"type": "message", "role": "assistant", "status": "incomplete",
+            "content": [{"type": "output_text", "text": begun}]}
+    response = respond(
+        client, stream, responses_request(taught, input=[*taught.messages, last])
+    )
+    calls = [(call.name, call.arguments) for call in function_calls(response)]
+    assert (calls, response.output_text) == (expected_calls(taught), "")
+
+
 def test_chat_does_not_know_allowed_tools(client: openai.OpenAI) -> None:
     """vLLM 0.32 wants a function in a tool choice that is an object; it says so."""
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}
