@@ -81,13 +81,14 @@ def read_object(schema: Any, nodes: int = NODES, arguments: bool = False) -> Too
         text = json.dumps(schema, ensure_ascii=False)
         text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError):
-        return _unread("it nests too deep, or is no JSON")
+        return free_schema("it nests too deep, or is no JSON")
     if len(text) > 500 * nodes:
-        return _unread(f"it is larger than {nodes} nodes")
+        return free_schema(f"it is larger than {nodes} nodes")
     return _read(text, nodes, arguments)
 
 
-def _unread(reason: str) -> ToolSchema:
+def free_schema(reason: str) -> ToolSchema:
+    """Any object, with the reason why no more of the schema is enforced."""
     return ToolSchema(_ANY_OBJECT, (Finding("schema", "$", reason),), 1)
 
 
@@ -95,11 +96,11 @@ def _unread(reason: str) -> ToolSchema:
 def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
     document = json.loads(text)
     if not isinstance(document, dict):
-        return _unread("it is no JSON schema")
+        return free_schema("it is no JSON schema")
     if arguments:
         kind = document.get("type", "object")
         if kind != "object" and not (isinstance(kind, list) and "object" in kind):
-            return _unread(f"a function's parameters are an object, not {kind!r:.40}")
+            return free_schema(f"a function's parameters are an object, not {kind!r:.40}")
     rewriting = Rewriting(document, nodes)
     if rewriting.circles:
         rewriting = Rewriting(document, nodes, rewriting.circles)
@@ -110,7 +111,7 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
         findings.append(Finding("schema", rewriting.impossible or "$", reason))
         root = _ANY_OBJECT if arguments else {}
     if len(json.dumps(root)) > 100 * nodes:
-        return _unread(f"written out it is larger than {nodes} nodes")
+        return free_schema(f"written out it is larger than {nodes} nodes")
     if arguments:
         root = _as_object(root)
     root, more = _loosened(root, rewriting.places, min(_TRIALS, 3 * nodes // rewriting.nodes))

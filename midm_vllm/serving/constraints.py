@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
-from midm_vllm.constrained.tool_schema import NODES, ToolSchema, read_object, read_schema
+from midm_vllm.constrained.tool_schema import (
+    NODES,
+    ToolSchema,
+    free_schema,
+    read_object,
+    read_schema,
+)
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
 
@@ -24,6 +30,14 @@ logger = logging.getLogger("vllm.midm_vllm.constraints")
 
 #: Changes ``NODES``, the size of schemas that one request may bring.
 NODES_VARIABLE = "MIDM_VLLM_SCHEMA_NODES"
+#: A small tool is read even where others have used that up, but not any number of them: to read
+#: schemas holds up the server's event loop. Each takes as long as some nodes do, whatever its size.
+LEAST_NODES = 50
+TIMES_NODES = 5
+NODES_OF_A_TOOL = 6
+#: llguidance gives up where more than 2,000 ways to go on are open at once: here, tools to call.
+MOST_TOOLS = 1000
+_UNREAD = free_schema("the request has too many tools")
 
 
 class UnsupportedSchema(ValueError):
@@ -31,7 +45,7 @@ class UnsupportedSchema(ValueError):
 
 
 class UncallableTools(ValueError):
-    """A call is demanded, and there is no tool to call; vLLM answers it with 400."""
+    """A call is demanded and no tool can be called, or too many; vLLM answers it with 400."""
 
 
 def has_our_backend() -> bool:
@@ -67,13 +81,20 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
     if not must_call and getattr(request, "structured_outputs", None) is not None:
         _once("Tool calls are not possible beside a request's own structured_outputs.")
         return None
+    if len(tools) > MOST_TOOLS:
+        raise UncallableTools(
+            f"The request has {len(tools)} tools, and calls can be constrained to {MOST_TOOLS} at "
+            "most. Send fewer, or tool_choice \"auto\" and no tool with \"strict\": true."
+        )
     left = int(os.environ.get(NODES_VARIABLE) or NODES)
+    most = left * TIMES_NODES
     callable_tools = []
     for tool in tools:
         arguments = ANY_OBJECT
         if tool.strict or level >= 2 or ((must_call or limited) and tool.strict is None):
-            read = read_schema(tool.parameters, left)
-            left = max(50, left - read.nodes)
+            read = read_schema(tool.parameters, left) if most > 0 else _UNREAD
+            left = max(LEAST_NODES, left - read.nodes)
+            most -= read.nodes + NODES_OF_A_TOOL
             _heed(tool, read)
             arguments = read.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
@@ -117,6 +138,9 @@ def _heed(tool: _Tool, read: ToolSchema) -> None:
             f"{read.findings[0]}. Change the schema, or give the tool no \"strict\": true to "
             "have all the rest enforced."
         )
+    if read is _UNREAD:
+        _once("The arguments of some tools are not held to their schemas: a request has too many.")
+        return
     for finding in read.findings:
         _once(f"The arguments of the tool {tool.name!r} are not held to {finding}.")
 

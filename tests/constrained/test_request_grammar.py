@@ -17,10 +17,12 @@ from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
 
 from midm_vllm.constrained.calls_grammar import CallableTool, calls_grammar
+from midm_vllm.constrained.tool_schema import read_schema
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
-from midm_vllm.serving.constraints import _once
+from midm_vllm.serving import constraints
+from midm_vllm.serving.constraints import MOST_TOOLS, _once
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 register()  # As vLLM does in each of its processes.
@@ -372,6 +374,35 @@ def test_many_tools_share_the_budget() -> None:
     grammar_of(chat(tools=many[:5], tool_choice="auto"))
     with pytest.raises(ValueError, match="larger than"):
         grammar_of(chat(tools=many, tool_choice="auto"))
+
+
+def many_tools(number: int, **parameters: Any) -> list[Any]:
+    return [{"type": "function", "function": {"name": f"f{i}", **parameters}}
+            for i in range(number)]
+
+
+def test_tools_are_read_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes time in the server's event loop, however small it is."""
+    read: list[Any] = []
+    monkeypatch.setattr(
+        constraints, "read_schema", lambda *given: read.append(given) or read_schema(*given)
+    )
+    schema = {"type": "object", "properties": {f"m{i}": {"type": "null"} for i in range(20)}}
+    many = many_tools(MOST_TOOLS, parameters=schema)
+    grammar = grammar_of(chat(tools=many, tool_choice="required"))
+    assert len(read) < MOST_TOOLS / 2
+    last = '<tool_call>{"name": "f999", "arguments": {"any": "thing"}}</tool_call>'
+    assert allows(grammar, last) and not allows(grammar, last.replace("f999", "f0"))
+    many[-1]["function"]["strict"] = True
+    with pytest.raises(ValueError, match="'f999' .* too many tools"):
+        grammar_of(chat(tools=many, tool_choice="required"))
+
+
+def test_more_tools_than_llguidance_takes_are_refused_where_calls_are_constrained() -> None:
+    many = many_tools(MOST_TOOLS + 1)
+    assert grammar_of(chat(tools=many, tool_choice="auto")) is None
+    with pytest.raises(ValueError, match="1001 tools, and calls can be constrained to 1000"):
+        grammar_of(chat(tools=many, tool_choice="required"))
 
 
 @pytest.mark.parametrize("backend", ["xgrammar", "auto", "outlines", "lm-format-enforcer"])
