@@ -14,33 +14,12 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any, Protocol
 
 from midm_vllm.constrained.contradiction import ANNOTATIONS, TYPES, choices, same
+from midm_vllm.constrained.formats import FORMAT_PATTERNS, FORMATS, UUID
 from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible
 from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern, rust_patterns
 
 Schema = dict[str, Any]
 
-#: The formats that are enforced. Others say nothing, as the standard permits.
-FORMATS = {
-    **{name: name for name in (
-        "date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid",
-    )},
-    # Narrower than they may be: ASCII alone.
-    "idn-email": "email", "idn-hostname": "hostname", "iri": "uri",
-}
-_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=@/-]|%[0-9A-Fa-f]{2})*"
-_REST = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
-_REFERENCE = rf"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?{_PATH}(?:\?{_REST})?(?:#{_REST})?$"
-_UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
-_POINTER = r"(?:/(?:[^~/]|~[01])*)*"
-#: Formats that llguidance does not know.
-FORMAT_PATTERNS = {
-    "uri-reference": _REFERENCE,
-    "iri-reference": _REFERENCE,
-    "uri-template": r"^(?:[A-Za-z0-9._~!$&()*+,;=:@/?#-]|%[0-9A-Fa-f]{2}"
-                    r"|\{[+#./;?&]?[A-Za-z0-9_]+(?:,[A-Za-z0-9_]+)*\*?\})*$",
-    "json-pointer": rf"^{_POINTER}$",
-    "relative-json-pointer": rf"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",
-}
 # What llguidance's parser and lexer can have open at once, with room to spare.
 MAX_OPTIONAL = 400
 MAX_LENGTH = 50_000
@@ -218,19 +197,16 @@ def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
     named = schema.get("format")
     if isinstance(named, str) and named in FORMATS:
         written["format"] = FORMATS[named]
+    patterns = list(FORMAT_PATTERNS.get(named, ())) if isinstance(named, str) else []
     if "pattern" in schema:
         try:
-            first, *others = rust_patterns(schema["pattern"])
-            written["pattern"] = first
-            if others:
-                written["allOf"] = [{"pattern": other} for other in others]
+            patterns = [*rust_patterns(schema["pattern"]), *patterns]
         except (UnsupportedPattern, TypeError) as error:
             writer.free("pattern", place, str(error))
-    if isinstance(named, str) and named in FORMAT_PATTERNS:
-        if "pattern" in written:
-            written.setdefault("allOf", []).append({"pattern": FORMAT_PATTERNS[named]})
-        else:
-            written["pattern"] = FORMAT_PATTERNS[named]
+    if patterns:
+        written["pattern"], *others = patterns
+        if others:
+            written["allOf"] = [{"pattern": other} for other in others]
 
 
 def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: int) -> None:
@@ -360,8 +336,8 @@ def _with_names(
     if values is not None and conditions <= {"enum", "const"}:
         fitting = [name for name in named if name in values]
     elif conditions == {"format"} and names["format"] == "uuid" and not patterns:
-        pattern = _UUID
-        fitting = [name for name in named if re.search(_UUID, name)]
+        pattern = UUID
+        fitting = [name for name in named if re.search(UUID, name)]
     elif patterns or not conditions <= {"minLength", "maxLength"} and conditions != {"pattern"}:
         writer.free("propertyNames", place, "only values, a pattern or a length can be enforced")
         return named, patterns, further
