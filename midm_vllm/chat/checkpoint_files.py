@@ -101,7 +101,7 @@ class CheckpointFiles:
         return path
 
     def _ask(self, name: str) -> str | None | CheckpointUnreachable:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+        from huggingface_hub import hf_hub_download, hf_hub_url
         from huggingface_hub.errors import (
             EntryNotFoundError,
             GatedRepoError,
@@ -109,12 +109,22 @@ class CheckpointFiles:
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
+        from huggingface_hub.utils import (  # type: ignore[attr-defined]
+            build_hf_headers,
+            get_session,
+            hf_raise_for_status,
+        )
 
         model = self._checkpoint
         try:
-            # Asked without retries; downloading retries for a minute if it gets no answer.
-            url = hf_hub_url(model, name, revision=self._revision)
-            get_hf_file_metadata(url, token=self._token, timeout=ANSWER_TIMEOUT)
+            # Asked by hand: what the hub's client asks, it asks again for a minute if it gets no
+            # answer (its release 0.36 the metadata of a file, too), and says so each time.
+            answer = get_session().head(
+                hf_hub_url(model, name, revision=self._revision),
+                headers=build_hf_headers(token=self._token),
+                timeout=ANSWER_TIMEOUT,
+            )
+            hf_raise_for_status(answer)
             return hf_hub_download(
                 model,
                 name,

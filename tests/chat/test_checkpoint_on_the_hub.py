@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import matrix
 import pytest
 
 COMMIT = "1" * 40
@@ -90,9 +91,14 @@ def hub() -> Iterator[Hub]:
         server.shutdown()
 
 
-def choices(url: str, cache: Path, *names: str) -> list[tuple[bool, str | None, str]]:
+def choices(
+    url: str, cache: Path, *names: str, client: Path | None = None
+) -> list[tuple[bool, str | None, str]]:
     """What a new process chooses for each checkpoint, asking the hub at ``url``."""
     environment = {name: value for name, value in os.environ.items() if "_OFFLINE" not in name}
+    if client is not None:
+        path = [str(client), *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(path)
     done = subprocess.run(
         [sys.executable, "-c", ASK, *names],
         capture_output=True,
@@ -104,7 +110,18 @@ def choices(url: str, cache: Path, *names: str) -> list[tuple[bool, str | None, 
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_each_refusal_is_one_sentence_and_asked_for_once(hub: Hub, tmp_path: Path) -> None:
+@pytest.fixture(
+    params=["", pytest.param("0.11.0", marks=pytest.mark.slow)],
+    ids=lambda release: f"of vLLM {release}" if release else "installed",
+)
+def client(request: pytest.FixtureRequest) -> Path | None:
+    """A folder with the hub's client that a release of vLLM comes with; None: what is installed."""
+    return matrix.overlay(matrix.RELEASES[request.param]) if request.param else None
+
+
+def test_each_refusal_is_one_sentence_and_asked_for_once(
+    hub: Hub, tmp_path: Path, client: Path | None
+) -> None:
     names = ("gated/m", "missing/m", "broken/m", "silent/m", "here/m@never")
     said = {
         "gated/m": "gated/m is gated: accept its terms on its page, and give a token",
@@ -113,16 +130,19 @@ def test_each_refusal_is_one_sentence_and_asked_for_once(hub: Hub, tmp_path: Pat
         "silent/m": f"no answer from the hub at {hub.url}",
         "here/m@never": "the hub has no revision never of here/m",
     }
-    for name, (known, path, reason) in zip(names, choices(hub.url, tmp_path, *names)):
+    chosen = choices(hub.url, tmp_path, *names, client=client)
+    for name, (known, path, reason) in zip(names, chosen, strict=True):
         assert (known, path) == (False, None)
         assert said[name] in reason and "\n" not in reason
     assert set(hub.asked.values()) == {1}
 
 
-def test_what_the_hub_has_is_read_and_next_time_needs_no_hub(hub: Hub, tmp_path: Path) -> None:
-    assert choices(hub.url, tmp_path, "here/m") == [[True, None, "it handles tools"]]
+def test_what_the_hub_has_is_read_and_next_time_needs_no_hub(
+    hub: Hub, tmp_path: Path, client: Path | None
+) -> None:
+    assert choices(hub.url, tmp_path, "here/m", client=client) == [[True, None, "it handles tools"]]
     hub.down = True
-    [(known, path, reason)] = choices(hub.url, tmp_path, "here/m")
+    [(known, path, reason)] = choices(hub.url, tmp_path, "here/m", client=client)
     assert (known, path) == (True, None)
     assert reason == "it handles tools, going by its copy in the hub's cache"
 
