@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import argparse
 import functools
+import logging
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from midm_vllm.compat.vllm_layout import server_logger
@@ -73,6 +75,8 @@ def _complete(
         )
     if parsed.chat_template == "midm":
         parsed.chat_template = str(PACKAGED_TEMPLATE)
+    elif parsed.chat_template is not None:
+        _check_template_file(parsed.chat_template, parser, logger)
     elif parsed.chat_template is None:
         choice = choose_template(*_tokenizer(parsed))
         parsed.chat_template = choice.path
@@ -87,6 +91,25 @@ def _complete(
             return  # Its other files would be asked for in vain, too.
     if parsed.chat_template in (None, str(PACKAGED_TEMPLATE)):
         _give_control_tokens(parsed)
+
+
+def _check_template_file(
+    template: Any, parser: argparse.ArgumentParser, logger: logging.Logger
+) -> None:
+    """Ends the program where vLLM could not read the file, minutes later and with a traceback."""
+    try:
+        text = Path(template).read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        parser.error(f"--chat-template {template} is not UTF-8 text: save it as UTF-8.")
+    except (OSError, ValueError):
+        return  # A template itself, and no path; or vLLM says what is wrong.
+    if text.startswith("\ufeff"):
+        logger.warning(
+            "--chat-template %s begins with a byte order mark (U+FEFF), and so will each prompt: "
+            "save it without one.", template,
+        )
+    elif not text.strip():
+        logger.warning("--chat-template %s is empty, and so will be each prompt.", template)
 
 
 def _give_control_tokens(parsed: argparse.Namespace) -> None:

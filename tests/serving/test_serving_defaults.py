@@ -94,6 +94,39 @@ def config_file(folder: Path, text: str) -> str:
     return str(file)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "cp949", "euc-kr"])
+def test_a_template_file_in_another_encoding_ends_the_program_with_a_sentence(
+    parse: Parse, checkpoint: Path, tmp_path: Path, encoding: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_text("{# 한국어 #}{{ messages }}", encoding)
+    with pytest.raises(SystemExit) as ended:
+        parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
+    assert ended.value.code == 2
+    assert f"{file} is not UTF-8 text: save it as UTF-8." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("\ufeff{{ messages }}", "byte order mark"), ("", "is empty")]
+)
+def test_a_template_file_that_spoils_each_prompt_is_warned_of(
+    parse: Parse, checkpoint: Path, tmp_path: Path, log: list[str], text: str, said: str
+) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_text(text, "utf-8")
+    parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
+    assert any(said in line for line in log)
+
+
+@pytest.mark.parametrize("template", ["{{ messages }}" * 1000, "{{ messages }}"])
+def test_a_template_itself_is_left_to_vllm(
+    parse: Parse, checkpoint: Path, template: str
+) -> None:
+    arguments = parse("serve", str(checkpoint), *PARSER, "--chat-template", template)
+    assert arguments.chat_template == template
+
+
 def test_the_parser_alone_turns_tool_calls_on(
     parse: Parse, checkpoint: Path, log: list[str]
 ) -> None:
