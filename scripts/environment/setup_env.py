@@ -23,7 +23,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = REPOSITORY / ".venv"
 #: Environments of their own, in `.cache/environments`, since what they need is none of vLLM's
 #: business: name -> the file that asks for things directly.
-OWN_ENVIRONMENTS = {"agents": REPOSITORY / "examples" / "requirements.txt"}
+OWN_ENVIRONMENTS = {
+    "agents": REPOSITORY / "examples" / "requirements.txt",
+    "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
+}
 #: What scripts and tests import from each other: on the environment's path.
 SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/proofs", "scripts/releases",
                   "tests", "tests/support")

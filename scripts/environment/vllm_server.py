@@ -93,7 +93,7 @@ def start_server(
     However the block ends, the server and the processes it started are
     gone after it. Where the block failed because the server died, raises ServerFailed.
     """
-    port = _free_port()
+    port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
             [*command, *arguments, "--host", "127.0.0.1", "--port", str(port)],
@@ -118,7 +118,8 @@ def start_server(
         _stop(process)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 where nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

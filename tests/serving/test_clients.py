@@ -2,29 +2,95 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from urllib.error import HTTPError, URLError
 
 import pytest
+from build_checkpoint import REPOSITORY
 from conftest import MODEL
+from javascript import installed, nodejs
 from setup_env import own_environment
-from vllm_server import Server
+from vllm_server import Server, free_port
 
 pytestmark = pytest.mark.slow
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = REPOSITORY / "examples"
+WEATHER_SERVER = REPOSITORY / "tests" / "support" / "mcp_weather_server.py"
 # No telemetry, and no list of prices from the network.
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false"}
+#: The call as the tool prints it, and the taught answer.
+ANSWERED = ["convert_area 84 제곱미터 평", "84제곱미터는 약 25.41평입니다."]
 
 
-@pytest.mark.parametrize("agent", ["langchain", "litellm", "pydantic_ai", "openai_agents"])
-def test_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
+def lines(*command: str | Path) -> list[str]:
+    """What a program prints; it has to end well."""
     done = subprocess.run(
-        [own_environment("agents"), EXAMPLES / f"agent_{agent}.py", f"{server.url}/v1", MODEL],
-        capture_output=True, text=True, check=False, env=os.environ | OFFLINE, timeout=300,
+        command, capture_output=True, text=True, check=False, env=os.environ | OFFLINE, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "convert_area 84 제곱미터 평", "84제곱미터는 약 25.41평입니다."
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("agent", ["langchain", "litellm", "mcp", "openai_agents", "pydantic_ai"])
+def test_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
+    program = EXAMPLES / f"agent_{agent}.py"
+    assert lines(own_environment("agents"), program, f"{server.url}/v1", MODEL) == ANSWERED
+
+
+@pytest.mark.parametrize("agent", ["ai_sdk", "langchain", "openai"])
+def test_javascript_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
+    program = installed(EXAMPLES / "javascript") / f"agent_{agent}.mjs"
+    assert lines(nodejs() / "bin" / "node", program, f"{server.url}/v1", MODEL) == ANSWERED
+
+
+def test_agent_uses_an_mcp_server_over_http(server: Server) -> None:
+    with mcp_server_over_http() as address:
+        answered = lines(
+            own_environment("agents"), EXAMPLES / "agent_mcp.py", f"{server.url}/v1", MODEL, address
+        )
+    assert answered == ANSWERED
+
+
+def test_agent_makes_parallel_calls_over_mcp(server: Server) -> None:
+    answered = lines(
+        own_environment("agents"), EXAMPLES / "agent_mcp.py", f"{server.url}/v1", MODEL,
+        WEATHER_SERVER, "서울과 부산의 날씨를 비교해 줘.",
+    )
+    assert answered == [
+        "get_weather 서울 섭씨", "get_weather 부산 섭씨",
+        "서울은 맑고 21도이며, 부산은 비가 오고 17도입니다.",
     ]
+
+
+@contextlib.contextmanager
+def mcp_server_over_http() -> Iterator[str]:
+    """The address of `mcp_area_server.py`, which runs for as long as the block."""
+    port = free_port()
+    with subprocess.Popen(
+        [own_environment("agents"), EXAMPLES / "mcp_area_server.py", "--http", str(port)],
+        stderr=subprocess.PIPE, text=True,
+    ) as process:
+        address = f"http://127.0.0.1:{port}/mcp"
+        try:
+            while not _listens(address):
+                assert process.poll() is None, process.communicate()[1]
+                time.sleep(0.2)
+            yield address
+        finally:
+            process.terminate()
+
+
+def _listens(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=10).close()
+    except HTTPError:  # It wants a POST.
+        return True
+    except URLError:
+        return False
+    return True

@@ -6,16 +6,14 @@ the prompt, or the :class:`Refused` that the template raised.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from build_checkpoint import REPOSITORY
+from javascript import installed, run_node
 
 from midm_vllm.chat import PACKAGED_TEMPLATE, plain_template, render_prompt
 
@@ -68,28 +66,7 @@ def huggingface_jinja(requests: list[dict[str, Any]]) -> list[str | Refused]:
     work = json.dumps(
         {"template": PACKAGED_TEMPLATE.read_text("utf-8"), "requests": requests}
     )
-    done = subprocess.run(
-        [found("node"), str(_installed_javascript() / "render.mjs")],
-        input=work.encode(), stdout=subprocess.PIPE, check=True,
-    )
+    program = installed(JAVASCRIPT) / "render.mjs"
+    done = run_node(program, input=work.encode(), stdout=subprocess.PIPE)
     answers = json.loads(done.stdout)
     return [a["prompt"] if "prompt" in a else Refused(a["error"]) for a in answers]
-
-
-def found(program: str) -> str:
-    path = shutil.which(program)
-    assert path, f"{program} is not on the PATH: install Node.js 18 or later, with npm"
-    return path
-
-
-def _installed_javascript() -> Path:
-    """A folder in the cache with what `javascript/package-lock.json` pins, and the program."""
-    sources = [JAVASCRIPT / name for name in ("package.json", "package-lock.json", "render.mjs")]
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
-    folder = REPOSITORY / ".cache" / "javascript" / digest.hexdigest()[:16]
-    if not (folder / "node_modules").is_dir():
-        folder.mkdir(parents=True, exist_ok=True)
-        for source in sources:
-            shutil.copy(source, folder)
-        subprocess.run([found("npm"), "ci", "--no-audit", "--no-fund"], cwd=folder, check=True)
-    return folder
