@@ -25,6 +25,7 @@ ENVIRONMENT = REPOSITORY / ".venv"
 #: business: name -> the file that asks for things directly.
 OWN_ENVIRONMENTS = {
     "agents": REPOSITORY / "examples" / "requirements.txt",
+    "instructor": REPOSITORY / "examples" / "instructor_requirements.txt",
     "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
 }
 #: What scripts and tests import from each other: on the environment's path.
