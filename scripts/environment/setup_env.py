@@ -253,7 +253,9 @@ def set_up(size: str) -> None:
     STAMP.unlink(missing_ok=True)
     install(python, size)
     if size == "all":
-        own_environment("agents")
+        # Before the tests, which run in two processes.
+        for name in ("agents", "instructor", "javascript"):
+            own_environment(name)
     STAMP.write_text(f"{stamp()} {size}")
     print(f"The environment in {ENVIRONMENT} is ready.")
 
