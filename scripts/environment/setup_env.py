@@ -33,6 +33,8 @@ OWN_ENVIRONMENTS = {
     "lm-eval": REPOSITORY / "scripts" / "evaluation" / "requirements-lm-eval.txt",
     "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
     "webui": REPOSITORY / "requirements" / "webui.in",
+    "instructor": REPOSITORY / "examples" / "instructor_requirements.txt",
+    "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
 }
 #: What scripts and tests import from each other: on the environment's path.
 SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/evaluation",
@@ -276,7 +278,9 @@ def set_up(size: str) -> None:
     STAMP.unlink(missing_ok=True)
     install(python, size)
     if size == "all":
-        own_environment("agents")
+        # Before the tests, which run in two processes.
+        for name in ("agents", "instructor", "javascript"):
+            own_environment(name)
     STAMP.write_text(f"{stamp()} {size}")
     print(f"The environment in {ENVIRONMENT} is ready.")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import subprocess
 import time
 import urllib.request
@@ -26,6 +28,7 @@ WEATHER_SERVER = REPOSITORY / "tests" / "support" / "mcp_weather_server.py"
 OFFLINE = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LANGSMITH_TRACING": "false"}
 #: The call as the tool prints it, and the taught answer.
 ANSWERED = ["convert_area 84 제곱미터 평", "84제곱미터는 약 25.41평입니다."]
+NUMBER_AND_UNITS = re.compile(r"convert_area (?P<value>\S+) (제곱미터|평) (?P<to>제곱미터|평)")
 
 
 def lines(*command: str | Path) -> list[str]:
@@ -47,6 +50,15 @@ def test_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None
 def test_javascript_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
     program = installed(EXAMPLES / "javascript") / f"agent_{agent}.mjs"
     assert lines(nodejs() / "bin" / "node", program, f"{server.url}/v1", MODEL) == ANSWERED
+
+
+def test_instructor_gets_an_object_of_the_class(server: Server) -> None:
+    """A named function: the arguments are valid, whatever a small model makes of the prompt."""
+    program = EXAMPLES / "agent_instructor.py"
+    called, result = lines(own_environment("instructor"), program, f"{server.url}/v1", MODEL)
+    read = NUMBER_AND_UNITS.fullmatch(called)
+    assert read and isinstance(float(read["value"]), float)
+    assert json.loads(result)["unit"] == read["to"]
 
 
 def test_agent_uses_an_mcp_server_over_http(server: Server) -> None:
