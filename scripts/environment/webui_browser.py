@@ -33,6 +33,10 @@ def see(page: Page, called: str, answered: str, number: int) -> None:
     calls, answer = BY_NAME[called], BY_NAME[answered]
     block = page.locator(".chat-assistant").nth(number)
     expect(block).to_contain_text(answer.text)
+    # The card of several calls has their number before the tool's name.
+    [name] = {call.name for call in calls.calls}
+    count = str(len(calls.calls)) if len(calls.calls) > 1 else ""
+    expect(block).to_contain_text(re.compile(rf"{count}\s*{name}"))
     if calls.content:
         expect(block).to_contain_text(calls.content)
     print(f"seen: {len(calls.calls)} calls, and the answer {answer.text}", flush=True)
