@@ -1,6 +1,6 @@
 """An object with Instructor: `python agent_instructor.py http://localhost:8000/v1 MODEL`.
 
-Its own environment, as in `instructor_requirements.txt`: it wants an older `jiter` than the others.
+Its own environment, as in `requirements-instructor.txt`: it wants an older `jiter` than the others.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
+from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
 
 #: The grammar of an object of any kind.
 ANY_OBJECT = '{"type": "object", "x-guidance": {"whitespace_flexible": false, ' \
@@ -35,19 +35,25 @@ def calls_grammar(
     must_call: bool,
     one_call: bool = False,
     answer: str | None = None,
-    special_tags: Collection[str] = (),
+    special_tokens: Collection[str] = (),
 ) -> str:
     """The grammar of what may be written with these tools, for ``structured_outputs.grammar``.
 
-    ``answer`` is the schema of an answer without calls. ``special_tags`` are the tags that the
-    tokenizer holds for special tokens: llguidance reads these as tokens, not as text.
+    ``answer`` is the schema of an answer without calls. ``special_tokens`` are those of the tags
+    and of the tokens that end an output which the tokenizer holds for special tokens: llguidance
+    reads these as tokens, not as text. Of itself it would let an output end with the tokenizer's
+    ``eos_token`` alone, which need not be the one with which the model was taught to end a turn.
     """
-    rules = [_start(must_call, one_call, answer)]
+    ends = [end for end in END_TOKENS if end in special_tokens]
+    rules = [
+        f"start: whole ({' | '.join(ends)})?" if ends else "start: whole",
+        _whole(must_call, one_call, answer),
+    ]
     if not must_call and answer is None:
-        rules += _prose(OPENING_TAG in special_tags)
+        rules += _prose(OPENING_TAG in special_tokens)
     if answer is not None:
         rules.append(f"answer: %json {answer}")
-    rules.append(f"call: {_tag(OPENING_TAG, special_tags)} body")
+    rules.append(f"call: {_tag(OPENING_TAG, special_tokens)} body")
     names = []
     schemas: dict[str, str] = {}
     for tool in tools:
@@ -56,19 +62,19 @@ def calls_grammar(
         before = _text(f'{name}, "arguments": ')
         names.append(f"{before} {rule}")
     begin, end = _text('{"name": '), _text("}")
-    rules.append(f"body: {begin} named {end} {_tag(CLOSING_TAG, special_tags)}")
+    rules.append(f"body: {begin} named {end} {_tag(CLOSING_TAG, special_tokens)}")
     rules.append("named: " + "\n  | ".join(names))
     rules += [f"{rule}: %json {schema}" for schema, rule in schemas.items()]
     return "\n".join(rules) + "\n"
 
 
-def _start(must_call: bool, one_call: bool, answer: str | None) -> str:
+def _whole(must_call: bool, one_call: bool, answer: str | None) -> str:
     calls = "call" if one_call else "call+"
     if must_call:
-        return f"start: {calls}"
+        return f"whole: {calls}"
     if answer is not None:
-        return f"start: {calls} | answer"
-    return "start: REST | prose_and_call" if one_call else "start: prose_and_call* REST"
+        return f"whole: {calls} | answer"
+    return "whole: REST | prose_and_call" if one_call else "whole: prose_and_call* REST"
 
 
 def _prose(is_special: bool) -> list[str]:
@@ -85,8 +91,8 @@ def _prose(is_special: bool) -> list[str]:
     return rules
 
 
-def _tag(tag: str, special_tags: Collection[str]) -> str:
-    return f"({_text(tag)} | {tag})" if tag in special_tags else _text(tag)
+def _tag(tag: str, special_tokens: Collection[str]) -> str:
+    return f"({_text(tag)} | {tag})" if tag in special_tokens else _text(tag)
 
 
 def _text(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 OPENING_TAG = "<tool_call>"
 CLOSING_TAG = "</tool_call>"
 TAGS = (OPENING_TAG, CLOSING_TAG)
+#: The tokens with which Mi:dm ends a turn, and an output.
+END_TOKENS = ("<|eot_id|>", "<|end_of_text|>")
 WHITESPACE = " \t\n\r"
 
 

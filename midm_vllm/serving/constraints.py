@@ -17,7 +17,7 @@ from typing import Any
 
 from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
 from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
-from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
+from midm_vllm.markup.tags import END_TOKENS, TAGS
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, SCHEMA_NODES_VARIABLE
 
 logger = logging.getLogger("vllm.midm_vllm.constraints")
@@ -89,7 +89,7 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
         format_schema = read.grammar
     return calls_grammar(
         callable_tools, must_call=must_call, one_call=one_call, answer=format_schema,
-        special_tags=special_tags(tokenizer),
+        special_tokens=special_tokens(tokenizer),
     )
 
 
@@ -198,15 +198,13 @@ def _answer_format(request: Any) -> Any:
     return getattr(holder, "schema_", None) or getattr(holder, "json_schema", None)
 
 
-def special_tags(tokenizer: Any) -> frozenset[str]:
-    """Which of the markup's tags are special tokens of a tokenizer."""
-    return _special_tags(tokenizer) if tokenizer is not None else frozenset()
+def special_tokens(tokenizer: Any) -> frozenset[str]:
+    """Which of the tags and of the tokens that end an output are special tokens of a tokenizer."""
+    return _special_tokens(tokenizer) if tokenizer is not None else frozenset()
 
 
 @functools.lru_cache(maxsize=8)
-def _special_tags(tokenizer: Any) -> frozenset[str]:
+def _special_tokens(tokenizer: Any) -> frozenset[str]:
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    return frozenset(
-        token.content for token in added
-        if getattr(token, "special", False) and token.content in (OPENING_TAG, CLOSING_TAG)
-    )
+    special = {token.content for token in added if getattr(token, "special", False)}
+    return frozenset(special.intersection((*TAGS, *END_TOKENS)))

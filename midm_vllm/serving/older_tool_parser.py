@@ -17,6 +17,7 @@ from typing import Any
 from midm_vllm.compat.vllm_layout import ChatCompletionRequest, DeltaMessage
 from midm_vllm.markup.events import CallStarted
 from midm_vllm.serving.imperfect_outputs import output_log
+from midm_vllm.markup.tags import END_TOKENS
 from midm_vllm.serving.metrics import OutputTally
 from midm_vllm.serving.tool_parser import (
     MidmToolParser,
@@ -24,9 +25,6 @@ from midm_vllm.serving.tool_parser import (
     reader_for,
     wants_calls,
 )
-
-#: The tokens with which Mi:dm ends a turn, and an output.
-END_TOKENS = ("<|eot_id|>", "<|end_of_text|>")
 
 #: Whether vLLM, given no delta, sends the finish reason all the same: from 0.10.2, like this field.
 _SENDS_FINISH_REASON = "return_token_ids" in ChatCompletionRequest.model_fields

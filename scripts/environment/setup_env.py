@@ -26,15 +26,14 @@ ENVIRONMENT = REPOSITORY / ".venv"
 #: business: name -> the file that asks for things directly.
 OWN_ENVIRONMENTS = {
     "agents": REPOSITORY / "examples" / "requirements.txt",
-    "deploy": REPOSITORY / "tests" / "deploy" / "requirements.txt",
-    "mcp": REPOSITORY / "deploy" / "mcp" / "requirements.txt",
+    "instructor": REPOSITORY / "examples" / "requirements-instructor.txt",
+    "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
     "trl": REPOSITORY / "examples" / "requirements-trl.txt",
     "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",
     "lm-eval": REPOSITORY / "scripts" / "evaluation" / "requirements-lm-eval.txt",
-    "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
-    "webui": REPOSITORY / "requirements" / "webui.in",
-    "instructor": REPOSITORY / "examples" / "instructor_requirements.txt",
-    "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
+    "webui": REPOSITORY / "scripts" / "environment" / "requirements-webui.txt",
+    "mcp": REPOSITORY / "deploy" / "mcp" / "requirements.txt",
+    "deploy": REPOSITORY / "tests" / "deploy" / "requirements.txt",
 }
 #: What scripts and tests import from each other: on the environment's path.
 SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/evaluation",

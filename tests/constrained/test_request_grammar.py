@@ -16,8 +16,8 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
 
-from midm_vllm.constrained.calls_grammar import CallableTool, calls_grammar
-from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
+from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
+from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
 from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
 from midm_vllm.serving.constraints import MOST_TOOLS, _once
@@ -341,28 +341,56 @@ def test_the_format_of_responses_too() -> None:
     assert not allows(grammar, '{"sum": "x"}') and not allows(grammar, PROSE)
 
 
+class Tokens:
+    """A tokenizer of bytes, with an end token, 256, and some special ones from 257 on."""
+    eos_token_id, bos_token_id = 256, None
+
+    def __init__(self, *special: str, end: str = "</s>") -> None:
+        self.tokens = [bytes([code]) for code in range(256)]
+        self.tokens += map(str.encode, [end, *special])
+        self.special_token_ids = list(range(256, 257 + len(special)))
+
+    def __call__(self, text: Any) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)
+
+
 @pytest.mark.parametrize("special", [(OPENING_TAG,), (OPENING_TAG, CLOSING_TAG)], ids=len)
 @pytest.mark.parametrize("must_call", [True, False])
 def test_tags_that_are_special_tokens_may_be_written_as_such(
     special: tuple[str, ...], must_call: bool
 ) -> None:
-    class Tokens:
-        """A tokenizer of bytes, with the tags as special tokens."""
-        eos_token_id, bos_token_id = 256, None
-        tokens = [bytes([code]) for code in range(256)] + [b"</s>", *map(str.encode, special)]
-        special_token_ids = list(range(256, 257 + len(special)))
-
-        def __call__(self, text: Any) -> list[int]:
-            return list(text.encode() if isinstance(text, str) else text)
-
-    tokenizer = LLTokenizer(TokenizerWrapper(Tokens()))
-    grammar = calls_grammar([CallableTool("f")], must_call=must_call, special_tags=special)
+    tokenizer = LLTokenizer(TokenizerWrapper(Tokens(*special)))
+    grammar = calls_grammar([CallableTool("f")], must_call=must_call, special_tokens=special)
     body = list(b'{"name": "f", "arguments": {}}')
     closing = [258] if len(special) == 2 else list(CLOSING_TAG.encode())
     for tokens in ([257, *body, *closing], [*OPENING_TAG.encode(), *body, *CLOSING_TAG.encode()]):
         matcher = LLMatcher(tokenizer, grammar)
         assert matcher.try_consume_tokens(tokens) == len(tokens), matcher.get_error()
         assert matcher.is_accepting()
+
+
+@pytest.mark.parametrize("end", END_TOKENS)
+@pytest.mark.parametrize("kind", ["required", "one call", "auto", "answer"])
+def test_an_output_ends_with_the_token_that_the_model_was_taught_to_end_it_with(
+    end: str, kind: str
+) -> None:
+    """It need not be the tokenizer's own end token, the only one that llguidance knows."""
+    [other] = set(END_TOKENS) - {end}
+    tokenizer = LLTokenizer(TokenizerWrapper(Tokens(end, end=other)))
+    grammar = calls_grammar(
+        [CallableTool("f")], must_call=kind in ("required", "one call"),
+        one_call=kind == "one call", answer=ANY_OBJECT if kind == "answer" else None,
+        special_tokens=END_TOKENS,
+    )
+    text = list(b'<tool_call>{"name": "f", "arguments": {}}</tool_call>')
+    texts = [text, list(b"prose")] if kind == "auto" else [text]
+    for tokens in texts + [list(b"{}")] * (kind == "answer"):
+        for last in (256, 257):
+            matcher = LLMatcher(tokenizer, grammar)
+            assert matcher.try_consume_tokens([*tokens, last]) == len(tokens) + 1
+            assert not matcher.is_error() and matcher.is_accepting()
+    matcher = LLMatcher(tokenizer, grammar)
+    assert matcher.try_consume_tokens([*text[:-1], 257]) == len(text) - (kind != "auto")
 
 
 def test_many_tools_share_the_budget() -> None:
