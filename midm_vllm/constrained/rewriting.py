@@ -160,7 +160,14 @@ class Rewriting:
 
     @staticmethod
     def _any_of(schemas: list[Any]) -> Any:
-        possible = [schema for schema in schemas if schema is not False]
+        # The same twice has llguidance follow both, and in recursion all their combinations.
+        possible = []
+        references = set()
+        for schema in schemas:
+            named = schema.get("$ref") if isinstance(schema, dict) else None
+            if schema is not False and named not in references:
+                possible.append(schema)
+            references |= {named} if named else set()
         if len(possible) < 2:
             return possible[0] if possible else False
         return {"anyOf": possible}

@@ -24,7 +24,7 @@ from midm_vllm.constrained.rewriting import TOO_LARGE, Finding, Rewriting
 #: are 8 values to choose from, 20 characters of a pattern, 500 of anything; others that llguidance
 #: takes long for are several. A node is 50 microseconds: two thirds of them llguidance's, of which
 #: vLLM has a request's grammar read again.
-NODES = 1200
+NODES = 1500
 #: What a tool costs beside its schema's nodes.
 NODES_OF_A_TOOL = 4
 #: How a value is written, the text's spaces included: as ``json.dumps`` writes it.

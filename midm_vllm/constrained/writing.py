@@ -378,7 +378,7 @@ def _with_names(
     pattern = None
     if values is not None and not writer.counts(len(values), place):
         return named, patterns, further
-    if values is not None and conditions <= {"enum", "const"}:
+    if values is not None and conditions <= {"enum", "const"} and not patterns:
         texts = {value for value in values if isinstance(value, str)}
         fitting = {name for name in named if name in texts}
     elif conditions == {"format"} and names["format"] == "uuid" and not patterns:

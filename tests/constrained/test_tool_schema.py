@@ -205,6 +205,8 @@ FREE: list[tuple[Any, str, str, str]] = [
     ({"type": "date"}, "'schema' at $", '{"a": 1}', "[]"),
     (["no schema"], "'schema' at $", '{"a": 1}', "[]"),
     (7, "'schema' at $", '{"a": 1}', "[]"),
+    (members(propertyNames={"enum": ["a"]}, patternProperties={"^a": {"type": "null"}}),
+     "'propertyNames' at $", '{"ab": null}', '{"a": 1}'),
     (members(properties={f"m{i}": {} for i in range(200)}, minProperties=100), "'minProperties'",
      "{}", '{"x": 1}'),
 ]
