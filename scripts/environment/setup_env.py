@@ -228,8 +228,6 @@ def own_environment(name: str) -> Path:
     Raises Refusal where pip fails. Its base is the environment of the demo, which has to be there.
     Of several processes that want it one makes it, and the others wait.
     """
-    import fcntl
-
     folder = REPOSITORY / ".cache" / "environments" / name
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{name}.lock").open("w") as held:
@@ -238,13 +236,6 @@ def own_environment(name: str) -> Path:
 
 
 def _up_to_date(name: str, folder: Path) -> Path:
-    # Tests run in several processes: one installs, the others wait for it.
-    with folder.with_suffix(".lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        return _own_environment(name, folder)
-
-
-def _own_environment(name: str, folder: Path) -> Path:
     python, finished, log = folder / "bin" / "python", folder / "stamp", folder / "pip.log"
     lock = lock_of(name)
     if finished.is_file() and finished.read_text() == _digest(lock):

@@ -383,14 +383,14 @@ def test_an_output_ends_with_the_token_that_the_model_was_taught_to_end_it_with(
         special_tokens=END_TOKENS,
     )
     text = list(b'<tool_call>{"name": "f", "arguments": {}}</tool_call>')
-    texts = [text, list(b"prose")] if kind == "auto" else [text]
-    for tokens in texts + [list(b"{}")] * (kind == "answer"):
+    further = {"auto": [list(b"prose")], "answer": [list(b"{}")]}
+    for tokens in [text, *further.get(kind, ())]:
         for last in (256, 257):
             matcher = LLMatcher(tokenizer, grammar)
             assert matcher.try_consume_tokens([*tokens, last]) == len(tokens) + 1
             assert not matcher.is_error() and matcher.is_accepting()
     matcher = LLMatcher(tokenizer, grammar)
-    assert matcher.try_consume_tokens([*text[:-1], 257]) == len(text) - (kind != "auto")
+    assert matcher.try_consume_tokens([*text[:-1], 257]) == len(text) - 1
 
 
 def test_many_tools_share_the_budget() -> None:
