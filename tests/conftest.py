@@ -34,12 +34,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in slow]
     items.sort(key=lambda item: item.get_closest_marker("first") is None)
-    # Of several processes one has all files that the shared server answers, and what a file starts
-    # is started once.
-    shared = {item.path for item in items if "server" in getattr(item, "fixturenames", ())}
-    for item in items:
-        group = "server" if item.path in shared else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,8 @@ def known() -> frozenset[str]:
     for page in pages():
         for command in commands(page):
             known |= options(*asked) if (asked := help_command(command)) else said_options(command)
-    for script in REPOSITORY.glob("scripts/**/*"):
+    # pytest's own options are in its configuration.
+    for script in (*REPOSITORY.glob("scripts/**/*"), REPOSITORY / "tests" / "conftest.py"):
         if script.is_file() and "__pycache__" not in script.parts:
             known |= set(OPTION.findall(script.read_text("utf-8")))
     return frozenset(known)

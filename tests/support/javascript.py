@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -26,13 +27,15 @@ def installed(folder: Path) -> Path:
     lock = hashlib.sha256(b"".join((folder / name).read_bytes() for name in LOCKS)).hexdigest()
     copy = REPOSITORY / ".cache" / "javascript" / f"{folder.name}-{lock[:16]}"
     copy.mkdir(parents=True, exist_ok=True)
-    for file in (*folder.glob("*.mjs"), *(folder / name for name in LOCKS)):
-        shutil.copy(file, copy)
-    finished = copy / "finished"
-    if not finished.exists():
-        npm = nodejs() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-        run_node(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=copy)
-        finished.touch()
+    with copy.with_suffix(".lock").open("w") as held:  # Of several processes one installs.
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for file in (*folder.glob("*.mjs"), *(folder / name for name in LOCKS)):
+            shutil.copy(file, copy)
+        finished = copy / "finished"
+        if not finished.exists():
+            npm = nodejs() / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            run_node(npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", cwd=copy)
+            finished.touch()
     return copy
 
 
