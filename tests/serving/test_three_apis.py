@@ -29,6 +29,8 @@ every_loop = pytest.mark.parametrize(
     [(BY_NAME[asked], BY_NAME[answered]) for asked, answered in LOOPS],
     ids=[asked for asked, _ in LOOPS],
 )
+
+
 def results(answered: Conversation) -> list[str]:
     return [message["content"] for message in answered.messages if message["role"] == "tool"]
 
