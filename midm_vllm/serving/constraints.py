@@ -19,6 +19,7 @@ from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_
 from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
 from midm_vllm.markup.tags import END_TOKENS, TAGS
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, SCHEMA_NODES_VARIABLE
+from midm_vllm.serving.request_tools import named_tools
 
 logger = logging.getLogger("vllm.midm_vllm.constraints")
 
@@ -155,25 +156,14 @@ def _choice(request: Any) -> tuple[list[_Tool], bool, bool]:
     return chosen, must_call, forced
 
 
-def _functions(tools: Iterable[Any], namespace: str = "") -> Iterator[_Tool]:
-    """The tools that the model is shown, under the names that it is shown.
-
-    As vLLM's ``tool_parsers.utils.get_function_tools`` has it (0.32): custom tools as functions
-    of one text, functions of a namespace under both names, and no other kinds.
-    """
-    for tool in tools:
-        function = getattr(tool, "function", tool)
-        kind = getattr(tool, "type", "function")
-        name = getattr(function, "name", None)
-        if not name:
-            continue
-        if kind == "namespace":
-            yield from _functions(tool.tools, f"{name}__")
-        elif kind == "function":
-            strict = getattr(function, "strict", None)
-            yield _Tool(namespace + name, name, function.parameters, strict)
-        elif kind == "custom" and not namespace:
-            yield _Tool(name, name, _CUSTOM, None)
+def _functions(tools: Iterable[Any]) -> Iterator[_Tool]:
+    """The tools that can be called: functions, and custom tools as functions of one text."""
+    for tool in named_tools(tools):
+        if tool.kind == "function":
+            strict = getattr(tool.function, "strict", None)
+            yield _Tool(tool.name, tool.short_name, tool.function.parameters, strict)
+        elif tool.kind == "custom" and not tool.is_in_namespace:
+            yield _Tool(tool.name, tool.short_name, _CUSTOM, None)
 
 
 #: How vLLM shows a tool that takes free text.

@@ -14,7 +14,7 @@ at once, when they are complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache, cached_property
 from typing import Any
 
@@ -32,6 +32,7 @@ from midm_vllm.markup.events import (
     MarkupAsText,
     Repair,
 )
+from midm_vllm.serving.request_tools import named_tools
 
 #: Arguments up to this length are tried as JSON, a quarter of a millisecond's work: longer ones
 #: would hold up the server's event loop, in which every stream waits.
@@ -123,7 +124,7 @@ class OutputTally:
 
     @cached_property
     def _tool_names(self) -> set[str]:
-        return set(_names(self._request.tools))
+        return {tool.name for tool in named_tools(self._request.tools)}
 
     def add(self, events: Iterable[Event]) -> None:
         """Count what the reader tells next."""
@@ -184,13 +185,3 @@ class OutputTally:
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
-
-
-def _names(tools: Iterable[Any]) -> Iterator[str]:
-    """The names of tools of the chat API, or of the Responses API, as the model is shown them."""
-    for tool in tools:
-        name = getattr(getattr(tool, "function", tool), "name", None)
-        if getattr(tool, "type", None) == "namespace":
-            yield from (f"{name}__{inner}" for inner in _names(tool.tools))
-        elif name:
-            yield name

@@ -16,8 +16,8 @@ from typing import Any
 
 from midm_vllm.compat.vllm_layout import ChatCompletionRequest, DeltaMessage
 from midm_vllm.markup.events import CallStarted
-from midm_vllm.serving.imperfect_outputs import output_log
 from midm_vllm.markup.tags import END_TOKENS
+from midm_vllm.serving.imperfect_outputs import output_log
 from midm_vllm.serving.metrics import OutputTally
 from midm_vllm.serving.tool_parser import (
     MidmToolParser,
