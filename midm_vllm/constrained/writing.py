@@ -216,13 +216,13 @@ def _counts(
 def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
     _counts(writer, schema, written, place, "Length", MAX_LENGTH)
     named = schema.get("format")
-    if not isinstance(named, str):
-        named = None
-    if named in _FORMAT_COSTS and not writer.counts(_FORMAT_COSTS[named], place):
-        named = None
-    if isinstance(named, str) and named in FORMATS:
+    if not isinstance(named, str) or (
+        named in _FORMAT_COSTS and not writer.counts(_FORMAT_COSTS[named], place)
+    ):
+        named = ""
+    if named in FORMATS:
         written["format"] = FORMATS[named]
-    patterns = list(FORMAT_PATTERNS.get(named, ())) if isinstance(named, str) else []
+    patterns = list(FORMAT_PATTERNS.get(named, ()))
     if "pattern" in schema and writer.counts(_cost_of_pattern(schema["pattern"]), place):
         try:
             patterns = [*rust_patterns(schema["pattern"]), *patterns]

@@ -15,24 +15,21 @@ from taught_conversations import BY_NAME
 from vllm_server import Server
 
 KOREAN, ENGLISH = BY_NAME["answer_without_tools"], BY_NAME["answer_without_tools_english"]
-WRITTEN = """\
+TASK = """\
 task: {name}
 dataset_path: json
 dataset_kwargs: {{data_files: {{test: {data}}}}}
 test_split: test
-output_type: generate_until
 doc_to_text: "{{{{question}}}}"
+"""
+WRITTEN = TASK + """\
+output_type: generate_until
 doc_to_target: "{{{{answer}}}}"
 generation_kwargs: {{until: [], max_gen_toks: 64}}
 metric_list: [{{metric: exact_match}}]
 """
-CHOSEN = """\
-task: {name}
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-test_split: test
+CHOSEN = TASK + """\
 output_type: multiple_choice
-doc_to_text: "{{{{question}}}}"
 doc_to_choice: ["{korean}", "{english}"]
 doc_to_target: right
 target_delimiter: ""
