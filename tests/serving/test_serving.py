@@ -41,6 +41,18 @@ def test_answer_is_the_same_streamed(client: openai.OpenAI, conversation: Conver
     assert streamed_answers(chunks) == [expected(conversation)]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+def test_a_required_answer_ends_where_the_model_ends_its_turn(
+    client: openai.OpenAI, stream: bool
+) -> None:
+    """It ends with a token that is not the tokenizer's own end token, under the grammar too."""
+    conversation = BY_NAME["area_call"]
+    arguments = request(conversation, tool_choice="required", stream=stream)
+    answered = client.chat.completions.create(**arguments)
+    [answer] = streamed_answers(answered) if stream else answers(answered)
+    assert answer.calls == expected(conversation).calls
+
+
 def test_arguments_arrive_while_the_model_writes_them(client: openai.OpenAI) -> None:
     conversation = BY_NAME["long_call_with_escapes"]
     chunks = list(client.chat.completions.create(**request(conversation), stream=True))
