@@ -8,6 +8,7 @@ they have been multiplied out before.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from midm_vllm.constrained.contradiction import choices, same
@@ -36,7 +37,7 @@ def merged(one: Any, other: Any) -> Any:
     for key, value in other.items():
         if key in OBJECT_KEYWORDS or key in ARRAY_KEYWORDS:
             continue
-        if key not in result or result[key] == value:
+        if key not in result or same(result[key]) == same(value):
             result[key] = value
         elif key == "type":
             types = _common_types(result[key], value)
@@ -81,7 +82,7 @@ def _with_enum(schema: Schema) -> Schema:
 
 def both(one: Any, other: Any) -> Any:
     """A schema for a member or an item, of which two schemas are said; merged when it is read."""
-    if one is True or one == other:
+    if one is True or same(one) == same(other):
         return other
     if other is True:
         return one
@@ -130,7 +131,20 @@ def _member(schema: Schema, name: str) -> Any:
     if name in members:
         return members[name]
     further = schema.get("additionalProperties", True)
-    return True if _dict(schema, "patternProperties") and further is False else further
+    if further is False:
+        return is_named_by_pattern(name, _dict(schema, "patternProperties"))
+    return further
+
+
+def is_named_by_pattern(name: str, patterns: Schema) -> bool:
+    """Whether a name certainly fits one of ``patternProperties``; what Python cannot read, not."""
+    for pattern in patterns:
+        try:
+            if re.search(pattern, name, re.ASCII):
+                return True
+        except re.error:
+            continue
+    return False
 
 
 def _arrays(one: Schema, other: Schema) -> Schema:

@@ -280,7 +280,10 @@ class _Trial:
         # As JSON, and not as Lark around it, whose own reading takes five times as long.
         text = json.dumps(schema)
         self._room -= len(text) + 200
-        grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPACING)
+        try:
+            grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPACING)
+        except ValueError as error:  # It nests deeper than llguidance reads JSON.
+            return str(error)
         message: str = LLMatcher.validate_grammar(grammar, _tokenizer(), limits=_LIMITS)
         if not message and (len(text) > 5000 or '"$ref"' in text):
             # Some limits are met by the first mask only.

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from midm_vllm.constrained.contradiction import choices, same
 from midm_vllm.constrained.formats import FORMAT_PATTERNS, FORMATS, UUID
-from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible
+from midm_vllm.constrained.merging import OBJECT_KEYWORDS, is_impossible, is_named_by_pattern
 from midm_vllm.constrained.patterns import UnsupportedPattern, all_but, rust_pattern, rust_patterns
 from midm_vllm.constrained.vocabulary import ANNOTATIONS, TYPES
 
@@ -57,6 +57,8 @@ class Writer(Protocol):
 def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     """A schema without combining keywords; False where nothing is valid by it."""
     counted = _by_count(schema)
+    if counted == []:
+        return _write_no_object(writer, schema, place, depth)
     if counted is not None:
         if not writer.counts(len(counted), place):
             return {}
@@ -95,7 +97,8 @@ def _write_no_object(writer: Writer, schema: Schema, place: str, depth: int) -> 
     kinds = [kind for kind in (named if isinstance(named, list) else [named]) if kind != "object"]
     if not kinds or schema.get("enum") == []:
         return False
-    rest = {key: value for key, value in schema.items() if key not in OBJECT_KEYWORDS}
+    of_objects = {*OBJECT_KEYWORDS, "minProperties", "maxProperties"}
+    rest = {key: value for key, value in schema.items() if key not in of_objects}
     return write_flat(writer, {**rest, "type": kinds}, place, depth)
 
 
@@ -298,8 +301,11 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
         further = True
     named = dict(members)
     for name in required:
-        named.setdefault(name, True if further is None or (
-            further is False and patterns) else further)
+        if further is False:
+            is_free = "(?s:.*)" in patterns
+            named.setdefault(name, is_free or is_named_by_pattern(name, patterns))
+        else:
+            named.setdefault(name, True if further is None else further)
     if "propertyNames" in schema:
         named, patterns, further = _with_names(
             writer, schema["propertyNames"], named, required, patterns, further, place
@@ -442,10 +448,9 @@ def _by_count(schema: Schema) -> list[Schema] | None:
             return None
         if keyword == "minProperties":
             return [{**rest, "required": [*required, *more]}
-                    for more in itertools.combinations(optional, wanted)] or [
-                        {**rest, "type": [kind for kind in TYPES if kind != "object"]}]
+                    for more in itertools.combinations(optional, wanted)]
         if count < len(set(required)):
-            return [{**rest, "type": [kind for kind in TYPES if kind != "object"]}]
+            return []
         return [{**rest, "properties": {
             name: member for name, member in members.items()
             if name in required or name in kept

@@ -35,6 +35,24 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         one({"type": "string", "format": "email", "maxLength": 6}),
         ['{"a": "a@b.kr"}'], ['{"a": "abc@b.kr"}', '{"a": "abc"}'],
     ),
+    "more members than there can be, or null": (
+        one({"type": ["object", "null"], "properties": {"b": {}}, "minProperties": 2}),
+        ['{"a": null}'], ['{"a": 923}', '{"a": {"b": 1}}'],
+    ),
+    "a number and a boolean that Python has for equal": (
+        one({"anyOf": [{"allOf": [{"const": 1}, {"const": True}]}, {"const": "x"}]}),
+        ['{"a": "x"}'], ['{"a": 1}', '{"a": true}'],
+    ),
+    "a name that no pattern has, required beside others": (
+        one({"anyOf": [members(patternProperties={"b$": {}}, additionalProperties=False,
+                               required=["a"]), {"type": "null"}]}),
+        ['{"a": null}'], ['{"a": {"a": 1}}', '{"a": {"ab": 1}}'],
+    ),
+    "fewer members than there must be, or null": (
+        one({"type": ["object", "null"], "properties": {"b": {}, "c": {}}, "required": ["b"],
+             "maxProperties": 0}),
+        ['{"a": null}'], ['{"a": 923}', '{"a": {"b": 1}}'],
+    ),
     "two patterns": (
         one({"allOf": [{"type": "string", "pattern": "^a"}, {"pattern": "b$"}]}),
         ['{"a": "ab"}'], ['{"a": "a"}', '{"a": "b"}'],
@@ -231,6 +249,15 @@ def test_a_heavy_schema_costs_what_the_budget_allows(schema: Any) -> None:
     assert len(read.findings) <= 2 * MAX_FINDINGS
     assert len(read.grammar) < 200 * NODES
     assert not read.accepts("[]")
+
+
+def test_what_unrolls_deeper_than_llguidance_reads_is_left_free() -> None:
+    circle = {"properties": {"a": {"type": "object", "anyOf": [{"$ref": "#/$defs/D"}]}},
+              "minProperties": 0}
+    read = read_schema(one(members(properties={"a": {"$ref": "#/$defs/D"}}), **{"$defs": {
+        "D": circle}}))
+    assert not read.is_exact
+    assert read.accepts('{"a": {}}') and not read.accepts("[]")
 
 
 def test_a_smaller_budget_leaves_more_free() -> None:
