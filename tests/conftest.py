@@ -7,6 +7,7 @@ marked `web` (in a browser, which has to be there) with `--web` alone.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import build_checkpoint
 import openai
 import pytest
+from shared_server import shared_server
 from vllm_server import Server, run_server
 
 MODEL = "midm"
@@ -61,8 +63,10 @@ def renamed_checkpoint(checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """`vllm serve` as a user starts it; nothing but the parser is named."""
-    log = tmp_path_factory.mktemp("server") / "vllm.log"
-    with run_server(serve_arguments(checkpoint), log) as running:
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # What pytest's processes have in common.
+    with shared_server(serve_arguments(checkpoint), folder) as running:
         yield running
 
 

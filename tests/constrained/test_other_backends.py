@@ -17,6 +17,7 @@ QUESTION: list[Any] = [{"role": "user", "content": "?"}]
 NAMED = {"type": "function", "function": {"name": "f"}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["xgrammar", "auto"])
 def test_required_and_named_give_calls_and_strict_says_that_it_cannot(
     backend: str, untrained_checkpoint: Path, tmp_path: Path

@@ -91,6 +91,7 @@ def test_reading_needs_no_vllm() -> None:
     assert done.stdout == "hello\n", done.stderr
 
 
+@pytest.mark.slow
 def test_the_example_calls_a_tool_with_llm_chat(checkpoint: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLE), str(checkpoint)],

@@ -81,7 +81,7 @@ def test_a_call_that_is_cut_off_is_not_as_taught() -> None:
 
 
 def test_long_arguments_are_explained() -> None:
-    arguments = '{"x": "' + "가" * 500_000 + '"}'
+    arguments = '{"x": "' + "가" * 100_000 + '"}'
     [call] = explain(f'<tool_call>{{"name": "f", "arguments": {arguments}}}').calls
     assert call.arguments == arguments
 

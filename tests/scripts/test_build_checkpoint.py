@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +27,10 @@ def test_a_checkpoint_that_did_not_learn_is_not_written(tmp_path: Path) -> None:
 
 
 def test_where_nobody_watches_it_says_little(tmp_path: Path) -> None:
+    once = "import build_checkpoint; build_checkpoint.SEEDS = (22,); build_checkpoint.main()"
     ended = subprocess.run(
-        [sys.executable, build_checkpoint.__file__, "--steps", "100", "--cache", str(tmp_path)],
+        [sys.executable, "-c", once, "--steps", "100", "--cache", str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(Path(build_checkpoint.__file__).parent)},
         capture_output=True, text=True,
     )
     assert ended.returncode == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import openai
@@ -139,22 +140,10 @@ async def test_streams_at_the_same_time_do_not_touch_each_other(server: Server) 
         assert streamed_answers(chunks) == [expected(conversation)]
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--stream-interval", "8"],
-        pytest.param(
-            ["--speculative-config",
-             '{"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3}'],
-            marks=pytest.mark.slow,
-        ),
-    ],
-    ids=["stream interval", "speculative decoding"],
-)
-def test_deltas_of_many_tokens_lose_nothing(
-    checkpoint: Path, tmp_path: Path, options: list[str]
-) -> None:
-    arguments = serve_arguments(checkpoint, *options)
+@pytest.mark.slow
+def test_deltas_of_speculative_decoding_lose_nothing(checkpoint: Path, tmp_path: Path) -> None:
+    speculation = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3}
+    arguments = serve_arguments(checkpoint, "--speculative-config", json.dumps(speculation))
     with run_server(arguments, tmp_path / "vllm.log") as running:
         client = openai_client(running)
         for conversation in CONVERSATIONS:

@@ -17,9 +17,9 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from chat_completions import answers, expected, request
+from chat_completions import answers, expected, request, streamed_answers
 from conftest import MODEL, openai_client
-from taught_conversations import CONVERSATIONS
+from taught_conversations import CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
@@ -259,18 +259,35 @@ def test_one_environment_variable_turns_all_of_it_off(
     assert not log
 
 
-def test_a_server_from_a_config_file_calls_tools_where_the_checkpoint_ignores_them(
-    old_checkpoint: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def configured_client(
+    old_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[openai.OpenAI]:
+    """Of a server that has its options, which are not the usual ones, from a file."""
+    folder = tmp_path_factory.mktemp("configured")
     file = config_file(
-        tmp_path,
+        folder,
         f"served-model-name: {MODEL}\ntool-call-parser: midm-parser\n"
-        "enforce-eager: true\nmax-model-len: 4096\n",
+        "enforce-eager: true\nmax-model-len: 4096\nstream-interval: 8\n",
     )
+    with run_server(["serve", str(old_checkpoint), "--config", file], folder / "log") as server:
+        yield openai_client(server)
+
+
+def test_a_server_from_a_config_file_calls_tools_where_the_checkpoint_ignores_them(
+    configured_client: openai.OpenAI
+) -> None:
     conversation = next(each for each in CONVERSATIONS if each.calls)
-    with run_server(["serve", str(old_checkpoint), "--config", file], tmp_path / "log") as server:
-        completion = openai_client(server).chat.completions.create(**request(conversation))
+    completion = configured_client.chat.completions.create(**request(conversation))
     assert answers(completion) == [expected(conversation)]
+
+
+@pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda each: each.name)
+def test_deltas_of_many_tokens_lose_nothing(
+    configured_client: openai.OpenAI, conversation: Conversation
+) -> None:
+    chunks = configured_client.chat.completions.create(**request(conversation), stream=True)
+    assert streamed_answers(chunks) == [expected(conversation)]
 
 
 @pytest.fixture(scope="module")
