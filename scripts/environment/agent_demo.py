@@ -9,6 +9,7 @@ the call's name and arguments as they arrive, a Python function's result, the fi
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from typing import Any
 
 from build_checkpoint import REPOSITORY, build
 from openai import OpenAI
+from rich.cells import cell_len
 from rich.console import Console
 from taught_conversations import CONVERT_AREA, Message, Tool
 from vllm_server import ServerFailed, start_server
@@ -133,7 +135,16 @@ def save_svg(console: Console, file: Path) -> None:
     # Nothing from the network, fonts that have Hangul, and Latin letters as wide as they are.
     drawn = re.sub(r"@font-face\s*{[^}]*}\s*|font-variant-east-asian:[^;]*;\s*", "", drawn)
     drawn = drawn.replace("Fira Code, monospace", f"{PICTURE_FONTS}, monospace")
+    drawn = re.sub(r'textLength="([^"]+)"([^>]*)>([^<]*)', _in_cells, drawn)
     file.write_text(drawn, "utf-8")
+
+
+def _in_cells(text: re.Match[str]) -> str:
+    """rich (15.0) gives each character one cell's width; a Hangul syllable has two."""
+    length, attributes, drawn = text.groups()
+    shown = html.unescape(drawn)
+    length = float(length) * cell_len(shown) / max(len(shown), 1)
+    return f'textLength="{length:g}"{attributes}>{drawn}'
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -11,8 +12,9 @@ from xml.etree import ElementTree
 
 import psutil
 import pytest
-from agent_demo import convert_area
+from agent_demo import convert_area, save_svg
 from build_checkpoint import REPOSITORY
+from rich.console import Console
 from taught_conversations import BY_NAME
 from test_vllm_server import processes_left
 
@@ -55,6 +57,15 @@ def test_the_demo_streams_a_call_runs_it_and_streams_the_answer(
         for drawn in (picture, REPOSITORY / "docs" / "demo.svg"):
             assert "".join(told.split()) in "".join(shown(drawn).split())
     assert not processes_left(server_process(ended.stdout))
+
+
+def test_in_a_picture_a_hangul_syllable_is_two_cells_wide(tmp_path: Path) -> None:
+    console = Console(record=True, width=20, file=io.StringIO())
+    console.print("a 평")
+    save_svg(console, tmp_path / "picture.svg")
+    texts = ElementTree.parse(tmp_path / "picture.svg").iter("{http://www.w3.org/2000/svg}text")
+    widths = {text.text: text.get("textLength") for text in texts}
+    assert widths["a\xa0평"] == "48.8"  # Four cells of 12.2 each.
 
 
 @pytest.mark.parametrize("ending, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
