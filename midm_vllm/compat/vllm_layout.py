@@ -69,6 +69,9 @@ SERVING_CHAT_MODULES = (
 MODEL_REGISTRY = "vllm.model_executor.models.registry"
 LLAMA = "vllm.model_executor.models.llama"
 
+#: What vLLM checks of an architecture's configuration before it starts workers: from 0.9.2.
+MODEL_CONFIGURATION_CHECKS = "vllm.model_executor.models.config"
+
 _PROTOCOL = (
     "vllm.entrypoints.generate.base.protocol",  # from 0.29
     "vllm.entrypoints.openai.engine.protocol",  # 0.15 to 0.28

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 from transformers import GPT2Config, LlamaConfig
 
 ROTARY_BASE = 10000.0
+
+#: vLLM pads a vocabulary to a multiple of this before it cuts it in parts (in 0.27.1 to 0.33).
+VOCABULARY_PADDING = 64
 
 
 class MidmBitextConfig(GPT2Config):
@@ -95,6 +99,22 @@ class MidmBitextConfig(GPT2Config):
             self._check_rotary()
         if getattr(self, "add_cross_attention", False):
             raise ValueError("add_cross_attention must be false: Mi:dm 1.0 is a decoder alone.")
+
+    def check_tensor_parallel(self, size: int) -> None:
+        """Refuse a number of ranks among which vLLM cannot cut the network in equal parts.
+
+        vLLM's own check is of the attention heads alone; what else does not divide ends its
+        workers with an AssertionError that says nothing.
+        """
+        padded = -(-int(self.vocab_size) // VOCABULARY_PADDING) * VOCABULARY_PADDING
+        common = gcd(int(self.n_head), self.inner_size, padded)
+        if common % size:
+            fitting = [str(ranks) for ranks in range(1, common + 1) if common % ranks == 0]
+            raise ValueError(
+                f"--tensor-parallel-size {size} does not divide all of n_head ({self.n_head}), "
+                f"n_inner ({self.inner_size}) and vocab_size (which vLLM pads to {padded}). "
+                f"Sizes that do: {', '.join(fitting)}."
+            )
 
     def _check_rotary(self) -> None:
         sizes = f"n_embd / n_head = {self.head_size}"

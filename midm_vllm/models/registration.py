@@ -7,9 +7,17 @@ question has been imported by somebody else.
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 from midm_vllm.compat.import_hooks import Callback
-from midm_vllm.compat.vllm_layout import CHAT_TEMPLATE_REGISTRY, LLAMA, MODEL_REGISTRY
+from midm_vllm.compat.vllm_layout import (
+    CHAT_TEMPLATE_REGISTRY,
+    LLAMA,
+    MODEL_CONFIGURATION_CHECKS,
+    MODEL_REGISTRY,
+)
+
+_MIDM1 = "MidmLMHeadModel"
 
 
 def _register_configurations(module: ModuleType) -> None:
@@ -33,8 +41,22 @@ def _register_tokenizer(module: ModuleType) -> None:
 
 def _register_networks(module: ModuleType) -> None:
     register = module.ModelRegistry.register_model
-    register("MidmLMHeadModel", "midm_vllm.models.midm1:MidmLMHeadModel")
+    register(_MIDM1, f"midm_vllm.models.midm1:{_MIDM1}")
     register("MidmForCausalLM", f"{LLAMA}:LlamaForCausalLM")
+
+
+def _register_check(module: ModuleType) -> None:
+    class TensorParallelCheck(module.VerifyAndUpdateConfig):  # type: ignore[name-defined]
+        """What vLLM asks in the process that was started, before there is a worker."""
+
+        @staticmethod
+        def verify_and_update_config(vllm_config: Any) -> None:
+            ranks = vllm_config.parallel_config.tensor_parallel_size
+            vllm_config.model_config.hf_config.check_tensor_parallel(ranks)
+
+    checks = getattr(module, "MODELS_CONFIG_MAP", None)
+    if checks is not None:
+        checks[_MIDM1] = TensorParallelCheck
 
 
 def _register_chat_template(module: ModuleType) -> None:
@@ -50,5 +72,6 @@ MODEL_HOOKS: tuple[tuple[str, Callback], ...] = (
     ("transformers.models.auto.configuration_auto", _register_configurations),
     ("transformers.models.auto.tokenization_auto", _register_tokenizer),
     (MODEL_REGISTRY, _register_networks),
+    (MODEL_CONFIGURATION_CHECKS, _register_check),
     (CHAT_TEMPLATE_REGISTRY, _register_chat_template),
 )

@@ -83,3 +83,27 @@ def test_an_impossible_configuration_names_its_fields(
 def test_a_legal_configuration_is_taken(changes: dict[str, Any]) -> None:
     config = MidmBitextConfig(**LEGAL | changes)
     assert config.to_dict().items() >= changes.items()
+
+
+@pytest.mark.parametrize(("changes", "size", "sentence"), [
+    ({"n_inner": 201}, 2, r"n_inner \(201\).* Sizes that do: 1\."),
+    ({"n_embd": 192, "n_head": 6, "n_inner": 300, "vocab_size": 320}, 3,
+     r"pads to 320\)\. Sizes that do: 1, 2\."),
+])  # fmt: skip
+def test_ranks_that_do_not_divide_the_network_are_refused_before_any_starts(
+    changes: dict[str, Any], size: int, sentence: str, tmp_path: Path
+) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+
+    (tmp_path / "config.json").write_text(json.dumps(LEGAL | changes))
+    asked = EngineArgs(str(tmp_path), tensor_parallel_size=size, skip_tokenizer_init=True)
+    with pytest.raises(ValueError, match=sentence):
+        asked.create_engine_config()
+
+
+def test_ranks_that_divide_the_network_are_taken(tmp_path: Path) -> None:
+    from vllm.engine.arg_utils import EngineArgs
+
+    (tmp_path / "config.json").write_text(json.dumps(LEGAL | {"vocab_size": 333}))
+    asked = EngineArgs(str(tmp_path), tensor_parallel_size=4, skip_tokenizer_init=True)
+    assert asked.create_engine_config().parallel_config.tensor_parallel_size == 4
