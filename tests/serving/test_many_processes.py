@@ -6,12 +6,14 @@ import os
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from chat_completions import answers, expected, request, streamed_answers
 from conftest import openai_client, serve_arguments
-from taught_conversations import BY_NAME
+from taught_conversations import BY_NAME, Conversation
+from tool_call_counters import metrics
 from vllm_server import Server, run_server
 
 pytestmark = pytest.mark.slow
@@ -20,15 +22,29 @@ CONVERSATIONS = [
     BY_NAME[name]
     for name in ("single_call", "parallel_calls_english", "prose_then_call", "area_answer")
 ]
+COUNTED = [
+    BY_NAME[name]
+    for name in ("parallel_calls_in_one_block", "call_without_arguments",
+                 "answer_that_names_the_tag", "answer_that_needs_no_tool")
+]  # fmt: skip
+#: What each counter grows by when these are answered once.
+COUNTS = {
+    ("calls", "complete"): 3, ("arguments", "json"): 3, ("repairs", "parameters_key"): 2,
+    ("repairs", "several_in_block"): 1, ("repairs", "arguments_missing"): 1,
+    ("texts", "broken"): 1,
+}  # fmt: skip
 ATTEMPTS = 20
+API_SERVERS = ("ApiServer_0", "ApiServer_1")
 RAY_ON_CPU = Path(__file__).parents[1] / "support" / "ray_on_cpu"
 # In vLLM's log, for each process that writes one: the plugin it loads, a request it takes.
 PLUGIN = re.compile(r"\(([\w-]+) pid=\d+\) .* - midm -> midm_vllm\.plugin:register")
 REQUEST = re.compile(r"\(([\w-]+) pid=\d+\) .*Received request")
 
 
-def assert_answers_are_right(server: Server) -> None:
-    for conversation in CONVERSATIONS:
+def assert_answers_are_right(
+    server: Server, conversations: Iterable[Conversation] = CONVERSATIONS
+) -> None:
+    for conversation in conversations:
         # A connection of its own each time, so that all API servers get some.
         with openai_client(server) as client:
             completion = client.chat.completions.create(**request(conversation))
@@ -48,22 +64,49 @@ def engines_at_work(server: Server) -> set[str]:
     return set(re.findall(r'generation_tokens_total{engine="(\d)".*} [1-9]', metrics))
 
 
-def test_two_api_servers_and_two_engines(renamed_checkpoint: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def two_of_each(
+    renamed_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Two API servers before two engines."""
     arguments = serve_arguments(
         renamed_checkpoint, "--api-server-count", "2", "--data-parallel-size", "2",
         "--enable-log-requests",
     )
-    with run_server(arguments, tmp_path / "vllm.log", {"VLLM_LOGGING_LEVEL": "DEBUG"}) as server:
-        for _ in range(ATTEMPTS):
-            assert_answers_are_right(server)
-            if len(processes(REQUEST, server)) == len(engines_at_work(server)) == 2:
-                break
-        assert set(processes(REQUEST, server)) == {"ApiServer_0", "ApiServer_1"}
-        assert engines_at_work(server) == {"0", "1"}
+    log = tmp_path_factory.mktemp("two") / "vllm.log"
+    with run_server(arguments, log, {"VLLM_LOGGING_LEVEL": "DEBUG"}) as server:
+        yield server
+
+
+def test_two_api_servers_and_two_engines(two_of_each: Server) -> None:
+    server = two_of_each
+    for _ in range(ATTEMPTS):
+        assert_answers_are_right(server)
+        if len(processes(REQUEST, server)) == len(engines_at_work(server)) == 2:
+            break
+    assert set(processes(REQUEST, server)) == {"ApiServer_0", "ApiServer_1"}
+    assert engines_at_work(server) == {"0", "1"}
     assert processes(PLUGIN, server) == {
         "ApiServer_0": 1, "ApiServer_1": 1, "EngineCore_DP0": 1, "EngineCore_DP1": 1,
         "VllmWorker-0": 2,
     }
+
+
+def test_each_api_server_shows_what_all_have_counted(two_of_each: Server) -> None:
+    server = two_of_each
+    counted, taken = metrics(server), processes(REQUEST, server)
+    answers = 0
+    while answers < 2 * ATTEMPTS:
+        assert_answers_are_right(server, COUNTED)
+        answers += 2
+        if all(processes(REQUEST, server)[name] > taken[name] for name in API_SERVERS):
+            break
+    assert all(processes(REQUEST, server)[name] > taken[name] for name in API_SERVERS)
+    # Each asks over a connection of its own, so that either API server may answer.
+    for _ in range(ATTEMPTS):
+        assert metrics(server).since(counted) == {
+            key: answers * count for key, count in COUNTS.items()
+        }
 
 
 def test_two_ranks_of_one_engine(renamed_checkpoint: Path, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ import pytest
 from conftest import MODEL
 from markup_cases import CASES
 from prometheus_client import REGISTRY
-from prometheus_client.parser import text_string_to_metric_families
 from tokenizers import Tokenizer
+from tool_call_counters import NAMES, Counts, metrics
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm_server import Server
 
@@ -51,28 +50,6 @@ COUNTS: dict[str, dict[tuple[str, str], int]] = {
     "cut off before the arguments": {("texts", "cut_off"): 1},
     "the tag in an explanation": {("texts", "broken"): 1},
 }  # fmt: skip
-NAMES = {
-    "midm_tool_calls_total": ("calls", "outcome"),
-    "midm_tool_call_repairs_total": ("repairs", "kind"),
-    "midm_markup_as_text_total": ("texts", "reason"),
-    "midm_unknown_tool_calls_total": ("unknown", None),
-    "midm_tool_call_arguments_total": ("arguments", "result"),
-}
-
-
-class Counts:
-    """The counters' values, and how they differ from those before."""
-
-    def __init__(self, samples: Iterator[Any]) -> None:
-        self.values = {}
-        for sample in samples:
-            if sample.name in NAMES and sample.labels["model_name"] == MODEL:
-                name, label = NAMES[sample.name]
-                self.values[name, sample.labels.get(label, "")] = sample.value
-
-    def since(self, before: Counts) -> dict[tuple[str, str], int]:
-        grown = {key: value - before.values.get(key, 0) for key, value in self.values.items()}
-        return {key: int(more) for key, more in grown.items() if more}
 
 
 def here() -> Counts:
@@ -203,13 +180,6 @@ def test_the_log_holds_no_more_than_the_limit(
     logged = json.loads(log.messages[-1].partition(": ")[2])
     assert "".join(piece["text"] for piece in logged["pieces"]) == BY_ID["no closing tag"][:20]
     assert logged["logged_in_part"]
-
-
-def metrics(server: Server) -> Counts:
-    text = httpx.get(f"{server.url}/metrics", timeout=60).raise_for_status().text
-    return Counts(
-        sample for metric in text_string_to_metric_families(text) for sample in metric.samples
-    )
 
 
 @pytest.mark.parametrize("case", [case for case in COUNTS if case != "10,000 open brackets"])
