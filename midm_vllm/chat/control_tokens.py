@@ -27,9 +27,12 @@ def control_tokens(
         else:
             added = _object(files.read("tokenizer.json")).get("added_tokens") or []
         special = [entry for entry in added if entry["special"]]
-        return [entry["content"] for entry in sorted(special, key=lambda e: e["id"])] or None
-    except (CheckpointUnreachable, ValueError, TypeError, KeyError, AttributeError):
+        tokens = [entry["content"] for entry in sorted(special, key=lambda e: e["id"])]
+    except (
+        CheckpointUnreachable, ValueError, TypeError, KeyError, AttributeError, RecursionError
+    ):
         return None  # Whoever loads the tokenizer will tell what is wrong.
+    return tokens if tokens and all(isinstance(token, str) for token in tokens) else None
 
 
 def _object(text: str | None) -> dict[str, Any]:

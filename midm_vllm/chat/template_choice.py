@@ -72,8 +72,8 @@ def handles_tools(template: str) -> bool:
     from jinja2 import TemplateSyntaxError, nodes
 
     try:
-        tree = compile_template(template).environment.parse(template)
-    except TemplateSyntaxError:
+        tree = compile_template("").environment.parse(template)
+    except (TemplateSyntaxError, RecursionError):
         return True
     return any(name.name == "tools" and name.ctx == "load" for name in tree.find_all(nodes.Name))
 
