@@ -85,6 +85,8 @@ class MarkupReader(CallObject):
     def finish(self) -> list[Event]:
         """The output has ended: what was held back, as what it has proved to be."""
         events = self._events = []
+        if self._state is MarkupReader._prose and not (self._held or self._carry):
+            return events  # So do most outputs end, and they are asked twice.
         if self._committed:
             # Cut off inside a call. Behind the arguments only markup was held.
             if not self._arguments_ended:

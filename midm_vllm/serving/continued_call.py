@@ -19,14 +19,18 @@ from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 def begun_call(request: Any) -> str:
     """What the request's last message holds of a call that it does not end; "" without one."""
     text = _continued_text(request)
+    if not text:
+        return ""
     start = text.rfind(OPENING_TAG)
     return "" if start < 0 or CLOSING_TAG in text[start:] else text[start:]
 
 
 def _continued_text(request: Any) -> str:
     """The text that the model goes on with; "" where it begins a turn of its own."""
-    if getattr(request, "continue_final_message", False):
-        return _text(_field(request.messages[-1], "content"))
+    # Asked first, and alone: to ask pydantic for what there is not takes microseconds.
+    continues = getattr(request, "continue_final_message", None)
+    if continues is not None:
+        return _text(_field(request.messages[-1], "content")) if continues else ""
     # Responses has no such member: vLLM goes on with a message that is not complete.
     items = getattr(request, "input", None)
     last = items[-1] if items and not isinstance(items, str) else None

@@ -36,7 +36,7 @@ class _Choice:
     def __init__(self, request: Any) -> None:
         self.reader = reader_for(request)
         self.token_ids: Sequence[int] = ()
-        self.tally: OutputTally | None = None
+        self.tally = OutputTally(request)
         self.log = output_log()
         #: One entry for each call; that there are any makes the finish reason ``tool_calls``.
         self.calls: list[dict[str, Any]] = []
@@ -73,14 +73,13 @@ class OlderMidmToolParser(MidmToolParser):
         ended = bool(delta_token_ids) and delta_token_ids[-1] in self._end_ids
         if ended and not getattr(request, "ignore_eos", False):
             events += choice.reader.finish()
-        choice.tally = choice.tally or OutputTally(request)
         self._tally, self._log = choice.tally, choice.log
-        self._unread += events
-        self._count()
         if self._log is not None:
             self._log.keep(delta_text)
         if ended:
-            self._end_tally()
+            self._count_all(choice.tally, events)
+        else:
+            choice.tally.add(events)
         choice.calls += ({"name": event.name} for event in events if isinstance(event, CallStarted))
         self.prev_tool_call_arr = choice.calls
         self._reader = choice.reader

@@ -8,8 +8,8 @@ or once with the whole output, and never concurrently.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from midm_vllm.compat.vllm_layout import (
     ChatCompletionRequest,
@@ -25,7 +25,7 @@ from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.names import STRUCTURAL_TAG_MODEL
 from midm_vllm.serving.continued_call import ContinuingReader, begun_call
 from midm_vllm.serving.imperfect_outputs import output_log
-from midm_vllm.serving.metrics import COLLECTED_EVENTS, OutputTally
+from midm_vllm.serving.metrics import OutputTally
 
 if hasattr(ToolParser, "engine_based_streaming"):  # From 0.24 vLLM asks for a grammar.
     # A tenth of a second that no request should wait.
@@ -58,9 +58,8 @@ class MidmToolParser(ToolParser):
             self.supports_required_and_named = not has_our_backend()
         self.engine_based_streaming = not getattr(self, "supports_required_and_named", True)
         self._reader = MarkupReader()
-        self._reads_calls = False
+        #: Of the stream, from its first delta on, if calls are read in it.
         self._tally: OutputTally | None = None
-        self._unread: list[Event] = []
         self._log = output_log()
         self._final_events: list[Event] = []
 
@@ -114,11 +113,9 @@ class MidmToolParser(ToolParser):
         reader, output = reader_for(request), Output()
         events = reader.feed(model_output) + reader.finish()
         output.add(events)
-        self._tally = OutputTally(request)
-        self._unread += events
         if self._log is not None:
             self._log.keep(model_output)
-        self._end_tally()
+        self._count_all(OutputTally(request), events)
         return ExtractedToolCallInformation(
             tools_called=bool(output.calls),
             tool_calls=[
@@ -139,19 +136,27 @@ class MidmToolParser(ToolParser):
         request: ChatCompletionRequest,
     ) -> DeltaMessage | None:
         """Read the next delta; ``None`` where nothing of it can be sent yet."""
-        if not self._reads_calls:
+        tally = self._tally
+        if tally is None:
             if not wants_calls(request):
                 return DeltaMessage(content=delta_text) if delta_text else None
-            self._reads_calls = True
             self._reader = reader_for(request)
-            self._tally = OutputTally(request)
+            tally = self._tally = OutputTally(request)
             self.engine_based_streaming = True  # So that the end of the stream is told.
         events = self._reader.feed(delta_text)
-        self._unread += events
-        if len(events) > 1 or len(self._unread) > COLLECTED_EVENTS:
-            self._count()
         if self._log is not None:
             self._log.keep(delta_text)
+        if len(events) == 1:  # Most deltas are a piece of arguments, or of content.
+            event = events[0]
+            if type(event) is ArgumentText:
+                text = event.text
+                tally.arguments.append(text)
+                call: Any = {"index": event.index, "function": {"arguments": text}}
+                return DeltaMessage(tool_calls=[call])
+            if type(event) is ContentText:
+                return DeltaMessage(content=event.text)
+        if events:
+            tally.add(events)
         return delta_message(events)
 
     def get_remaining_unstreamed_args(self) -> str:
@@ -161,29 +166,26 @@ class MidmToolParser(ToolParser):
         then calls :meth:`finish_streaming`, so they make no entry of their own.
         """
         events = self._reader.finish()
-        self._unread += events
+        if not events:
+            return ""
+        if self._tally is not None:
+            self._tally.add(events)
         self._final_events = [event for event in events if not isinstance(event, ArgumentText)]
         return "".join(event.text for event in events if isinstance(event, ArgumentText))
 
     def finish_streaming(self) -> DeltaMessage | None:
         """What was held back and has not been sent, once the stream has ended."""
         events = self._reader.finish()
-        self._unread += events
-        self._end_tally()
+        if self._tally is not None:
+            self._count_all(self._tally, events)
         return delta_message(self._final_events + events)
 
-    # What /metrics and the log say.
-
-    def _count(self) -> None:
-        if self._tally is not None:
-            self._tally.add(self._unread)
-        self._unread.clear()
-
-    def _end_tally(self) -> None:
-        self._count()
-        if self._tally is not None and self._tally.finish() and self._log is not None:
+    def _count_all(self, tally: OutputTally, events: list[Event]) -> None:
+        """The output ends with these events: what /metrics and the log say of it."""
+        if events:
+            tally.add(events)
+        if tally.finish() and self._log is not None:
             self._log.write()
-        self._tally = None
 
 
 def wants_calls(request: ChatCompletionRequest | None) -> bool:
@@ -199,9 +201,8 @@ def reader_for(request: Any) -> MarkupReader:
 
 def delta_message(events: list[Event]) -> DeltaMessage | None:
     """The events of one delta as vLLM's message, with one entry for each call."""
-    if len(events) == 1 and isinstance(event := events[0], ArgumentText):  # So are most of a call.
-        arguments_so_far: Any = {"index": event.index, "function": {"arguments": event.text}}
-        return DeltaMessage(tool_calls=[arguments_so_far])
+    if not events:
+        return None
     # A delta may be long, so its pieces are joined once.
     content: list[str] = []
     # Plain data, which pydantic turns into one message faster than it builds three objects.
@@ -218,7 +219,7 @@ def delta_message(events: list[Event]) -> DeltaMessage | None:
         elif isinstance(event, CallStarted):
             calls.append({
                 "index": event.index,
-                "id": f"chatcmpl-tool-{uuid4().hex}",
+                "id": f"chatcmpl-tool-{token_hex(16)}",
                 "type": "function",
                 "function": {"name": event.name},
             })

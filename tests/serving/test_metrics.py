@@ -21,6 +21,7 @@ from vllm_server import Server
 from midm_vllm.compat.vllm_layout import ChatCompletionRequest
 from midm_vllm.markup.events import Repair
 from midm_vllm.serving import imperfect_outputs
+from midm_vllm.serving import metrics as metrics_module
 from midm_vllm.serving.metrics import CHECKED_CHARACTERS
 from midm_vllm.serving.tool_parser import MidmToolParser
 
@@ -124,6 +125,29 @@ def test_arguments_of_any_length_cost_no_more_than_those_that_are_checked() -> N
     before = here()
     stream(f'<tool_call>{{"name": "a", "arguments": {arguments}}}</tool_call>', 1000)
     assert here().since(before) == {("calls", "complete"): 1, ("arguments", "unchecked"): 1}
+
+
+def test_deltas_inside_arguments_and_text_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int] = []
+    add = metrics_module.OutputTally.add
+
+    def counted(tally: Any, events: Any) -> None:
+        walked.append(len(events))
+        add(tally, events)
+
+    monkeypatch.setattr(metrics_module.OutputTally, "add", counted)
+    before = here()
+    call = '<tool_call>{"name": "a", "arguments": {"x": "' + "나" * 500 + '"}}</tool_call>'
+    stream("가" * 100 + call, 1)
+    assert len(walked) == 2, "where the call begins, and where it ends"
+    assert here().since(before) == {("calls", "complete"): 1, ("arguments", "json"): 1}
+
+
+def test_a_known_tool_is_found_without_naming_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics_module, "named_tools", lambda tools: pytest.fail("all were named"))
+    before = here()
+    stream('<tool_call>{"name": "a", "arguments": {}}</tool_call>', 7)
+    assert ("unknown", "") not in here().since(before)
 
 
 def test_every_kind_is_there_before_it_happens() -> None:
