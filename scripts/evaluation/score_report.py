@@ -63,9 +63,10 @@ def markdown(scores: Sequence[Score]) -> str:
 
 
 def svg(title: str, scores: Sequence[Score], note: Optional[str] = None) -> str:
-    """A bar for each category, from 0 to 100 per cent; the groups a little apart."""
+    """A bar for each category and group, from 0 to 100 per cent; the groups a little apart."""
     groups = list(by_group(scores).values())
-    height = TOP + ROW * len(scores) + 10 * len(groups) + (24 if note else 8)
+    rows = [_rows(members) for members in groups]
+    height = TOP + ROW * sum(map(len, rows)) + 10 * len(groups) + (24 if note else 8)
     scale = (WIDTH - LEFT - RIGHT) / 100
     drawn = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
@@ -79,19 +80,31 @@ def svg(title: str, scores: Sequence[Score], note: Optional[str] = None) -> str:
         drawn.append(f'<text x="{x:.1f}" y="{TOP - 12}" fill="#777777" font-size="10" '
                      f'text-anchor="middle">{tick}%</text>')
     y = TOP
-    for members in groups:
-        for score in members:
-            width = score.per_cent * scale
-            middle = y + ROW / 2 + 4
-            drawn.append(f'<text x="{LEFT - 8}" y="{middle:.0f}" text-anchor="end">'
-                         f"{escape(score.category)}</text>")
+    for of_group in rows:
+        for name, per_cent, counts in of_group:
+            width, middle = per_cent * scale, y + ROW / 2 + 4
+            # A group's score stands out; a light edge keeps the lines behind off the words.
+            weight, colour = ("normal", "#2a78b5") if counts else ("bold", "#123a5c")
+            drawn.append(f'<text x="{LEFT - 8}" y="{middle:.0f}" text-anchor="end" '
+                         f'font-weight="{weight}">{escape(name)}</text>')
             drawn.append(f'<rect x="{LEFT}" y="{y + 4}" width="{width:.1f}" '
-                         f'height="{ROW - 8}" fill="#2a78b5"/>')
-            drawn.append(f'<text x="{LEFT + width + 6:.1f}" y="{middle:.0f}">'
-                         f"{score.per_cent:.1f} ({score.right} of {score.asked})</text>")
+                         f'height="{ROW - 8}" fill="{colour}"/>')
+            drawn.append(f'<text x="{LEFT + width + 6:.1f}" y="{middle:.0f}" '
+                         f'font-weight="{weight}" stroke="#ffffff" stroke-width="3" '
+                         f'paint-order="stroke">{per_cent:.1f}{counts}</text>')
             y += ROW
         y += 10
     if note:
         drawn.append(f'<text x="16" y="{height - 8}" fill="#777777" font-size="11">'
                      f"{escape(note)}</text>")
     return "\n".join([*drawn, "</svg>\n"])
+
+
+def _rows(members: Sequence[Score]) -> list[tuple[str, float, str]]:
+    """A group's bars: name, per cent, and of how many; what they come to first, without a count."""
+    rows = [
+        (score.category, score.per_cent, f" ({score.right} of {score.asked})") for score in members
+    ]
+    if len(members) > 1 and (together := group_score(members)) is not None:
+        rows.insert(0, (members[0].group, together, ""))
+    return rows

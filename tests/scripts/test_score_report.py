@@ -34,6 +34,11 @@ def test_the_picture_has_a_bar_as_long_as_each_score() -> None:
     picture = ElementTree.fromstring(svg("a < b", SCORES, "a & b"))
     bars = picture.findall("{*}rect")[1:]
     widths = [float(bar.get("width", "")) for bar in bars]
-    assert len(widths) == len(SCORES)
-    assert widths[0] == pytest.approx(3 * widths[1], abs=0.2) and widths[3] == 0
+    names = ["non_live", *(each.category for each in SCORES[:4]),
+             "live", *(each.category for each in SCORES[4:])]
+    told = ["".join(text.itertext()) for text in picture.findall("{*}text")]
+    assert [text for text in told if text in names] == names
+    assert len(widths) == len(names)
+    assert widths[1] == pytest.approx(3 * widths[2], abs=0.2) and widths[4] == 0
+    assert widths[0] == pytest.approx(widths[1], abs=0.2), "75 of a hundred, as simple_python"
     assert "a < b" in "".join(picture.itertext())
