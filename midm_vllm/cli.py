@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import asdict
 from importlib.metadata import version
@@ -239,14 +240,13 @@ def _print_explanation(explanation: Explanation) -> None:
         style, label = _STYLES[piece.read_as]
         of_call = "" if piece.call is None else f"call {piece.call}"
         # As JSON, without its quotes: no line break or control character gets out.
-        shown = json.dumps(piece.text, ensure_ascii=False)[1:-1].replace('\\"', '"')
+        shown = _json(piece.text)[1:-1].replace('\\"', '"')
         console.print(Text(f"{of_call:8}{label:{width}}  "), Text(shown, style), sep="")
     for index, call in enumerate(explanation.calls):
         repairs = ", ".join(repair.value for repair in call.repairs) or "as taught"
         ended = "" if call.complete else ", cut off"
         added = f", added {call.added}" if call.added else ""
-        name = json.dumps(call.name, ensure_ascii=False)
-        console.print(Text(f"call {index}: {name}: {repairs}{added}{ended}", "bold"))
+        console.print(Text(f"call {index}: {_json(call.name)}: {repairs}{added}{ended}", "bold"))
     if explanation.markup_as_text:
         console.print(Text(
             f"began as a call, is text: {explanation.markup_as_text}, "
@@ -262,7 +262,26 @@ def _print_delta(delta: str | None, events: list[Event]) -> None:
 
 def _print_json(value: Any, indent: int | None = None) -> None:
     # JSON is UTF-8, whatever the terminal is.
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=indent).encode())
+    typer.echo(_json(value, indent).encode())
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON that does nothing to a terminal: what does not show is escaped.
+
+    JSON itself escapes only half of the control characters, and none that turn writing around.
+    """
+    written = json.dumps(value, ensure_ascii=False, indent=indent)
+    if written.isprintable():
+        return written
+    return "".join(
+        character if character == "\n" or unicodedata.category(character) not in _NOT_SHOWN
+        else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
+        for character in written
+    )
+
+
+#: Control and format characters, line separators, halves of a pair.
+_NOT_SHOWN = ("Cc", "Cf", "Zl", "Zp", "Cs")
 
 
 def _print(console: Console, finding: Finding) -> None:

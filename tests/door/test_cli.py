@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import unicodedata
 from importlib.metadata import version
 from pathlib import Path
 
@@ -328,6 +329,21 @@ def test_an_explanation_is_had_as_json() -> None:
 def test_a_terminal_sees_an_explanation_in_colour() -> None:
     done = midm_vllm_command("parse", "--explain", text=IMPERFECT, FORCE_COLOR="1")
     assert "\x1b[32m" in done.stdout
+
+
+#: Escape sequences of 7 and of 8 bits, a bell, a deletion, writing turned around, a line separator.
+HOSTILE = "\x1b[2J \x9b31m \x07 \x7f \u202e \u2028 \u2066 \U000e0001 서울　날씨"
+
+
+@pytest.mark.parametrize("options", [(), ("--explain",), ("--explain", "--json"), ("--stream",)])
+def test_what_the_model_wrote_does_nothing_to_a_terminal(options: tuple[str, ...]) -> None:
+    text = f'{HOSTILE}<tool_call>{{"name": "{HOSTILE}", "arguments": "{HOSTILE}"}}</tool_call>'
+    shown = midm_vllm_command("parse", *options, text=text).stdout
+    assert "서울　날씨" in shown or "--stream" in options
+    assert not [character for character in shown if unicodedata.category(character) in
+                ("Cc", "Cf", "Zl", "Zp") and character != "\n"]
+    if options == ():
+        assert json.loads(shown)["content"] == HOSTILE
 
 
 def test_json_goes_with_explain() -> None:
