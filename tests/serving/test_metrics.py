@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -222,6 +223,25 @@ def test_a_server_shows_what_it_counted(
     assert metrics(render_server).since(before) == COUNTS[case]
 
 
+def test_clients_cannot_make_as_many_labels_as_they_like(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = metrics_module.counters()
+    monkeypatch.setattr(made, "_models", {})
+    monkeypatch.setattr(metrics_module, "MODELS", 2)
+    monkeypatch.setattr(metrics_module, "parser_model_name", lambda: "")
+    for number in range(9):
+        made.of_model(SimpleNamespace(model=f"of a client {number}"))
+    assert list(made._models) == ["of a client 0", "of a client 1", metrics_module.OTHER_MODELS]
+
+
+def test_the_model_goes_by_the_name_that_vllm_counts_it_under(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = metrics_module.counters()
+    monkeypatch.setattr(metrics_module, "parser_model_name", lambda: MODEL)
+    of_a_lora = made.of_model(SimpleNamespace(model="a LoRA, or another served name"))
+    assert of_a_lora is made.of_model(SimpleNamespace(model=MODEL))
+
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -234,3 +254,43 @@ def test_the_page_and_the_dashboard_name_the_counters_there_are() -> None:
     assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)) >= {
         repair.value for repair in Repair
     }
+
+
+def test_queries_ask_for_labels_and_values_that_there_are() -> None:
+    stream(BY_ID["plain text"], 7)
+    samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
+    page = (DOCS / "metrics.md").read_text("utf-8")
+    dashboard = json.loads((DOCS / "grafana.json").read_text("utf-8"))
+    queries = [
+        *re.findall(r"```promql\n(.*?)```", page, re.DOTALL),
+        *(target["expr"] for panel in dashboard["panels"] for target in panel["targets"]),
+    ]
+    assert len(queries) == 7
+    for query in queries:
+        assert query.count("(") == query.count(")") and query.count("{") == query.count("}")
+        names = set(re.findall(r"midm_\w+", query))
+        labels = {label for sample in samples if sample.name in names for label in sample.labels}
+        for asked in re.findall(r"(?:by|ignoring) \(([^)]*)\)", query):
+            assert set(asked.split(", ")) <= labels
+        for name, label, value in re.findall(r'(midm_\w+)\{(\w+)="(\w+)"\}', query):
+            assert any(each.name == name and each.labels[label] == value for each in samples)
+
+
+def test_the_dashboard_is_one_that_grafana_imports() -> None:
+    dashboard = json.loads((DOCS / "grafana.json").read_text("utf-8"))
+    assert dashboard["title"] and dashboard["uid"] and dashboard["schemaVersion"] >= 36
+    assert "id" not in dashboard, "Grafana numbers what it imports"
+    [source] = dashboard["templating"]["list"]
+    asked = {"type": "prometheus", "uid": f"${{{source['name']}}}"}
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) == 4
+    places = [tuple(panel["gridPos"][key] for key in "xywh") for panel in panels]
+    assert len({(x, y) for x, y, _, _ in places}) == 4
+    assert all(x + w <= 24 for x, _, w, _ in places)
+    for panel in panels:
+        assert panel["datasource"] == asked and panel["type"] == "timeseries"
+        for target in panel["targets"]:
+            assert target["datasource"] == asked and target["refId"]
+            shown = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+            [grouped] = re.findall(r"^(?:100 \* \(?)?sum by \(([^)]*)\)", target["expr"])
+            assert shown == grouped.split(", ")
