@@ -50,6 +50,12 @@ def plain_template() -> str:
     return re.sub(r"\n *{%- (?:end)?generation -%}", "", template)
 
 
+def ascii_template() -> str:
+    """The packaged template in ASCII, for Jinja2: its texts have escapes for Korean."""
+    template = PACKAGED_TEMPLATE.read_text("utf-8")
+    return template.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def compile_template(template: str) -> Any:
     """A Jinja template as Transformers compiles it.
 

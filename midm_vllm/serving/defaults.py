@@ -17,7 +17,9 @@ variable ``MIDM_VLLM_SERVING_DEFAULTS=0`` turns the defaults off.
 from __future__ import annotations
 
 import argparse
+import codecs
 import functools
+import locale
 import logging
 import os
 import sys
@@ -51,6 +53,7 @@ def install(parser_class: Any) -> None:
                 _complete(parsed, self, said)
             # Not a default: without it the Rust front end, and the server with it, would end.
             choose_front_end(parsed)
+            _give_text_where_vllm_cannot_read_it(parsed)
         return parsed
 
     parser_class.parse_args = parse_and_complete
@@ -103,6 +106,11 @@ def _check_template_file(
         parser.error(f"--chat-template {template} is not UTF-8 text: save it as UTF-8.")
     except (OSError, ValueError):
         return  # A template itself, and no path; or vLLM says what is wrong.
+    if not text.isascii() and not _files_are_utf8():
+        parser.error(
+            f"--chat-template {template} is UTF-8 text, but vLLM would read it as this locale's "
+            f"{locale.getpreferredencoding(False)}: set PYTHONUTF8=1."
+        )
     if text.startswith("\ufeff"):
         logger.warning(
             "--chat-template %s begins with a byte order mark (U+FEFF), and so will each prompt: "
@@ -110,6 +118,20 @@ def _check_template_file(
         )
     elif not text.strip():
         logger.warning("--chat-template %s is empty, and so will be each prompt.", template)
+
+
+def _give_text_where_vllm_cannot_read_it(parsed: argparse.Namespace) -> None:
+    """Name no file whose text vLLM would misread; its Rust front end reads UTF-8 anywhere."""
+    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
+
+    is_python = parsed.tool_call_parser == TOOL_PARSER_NAME
+    if is_python and parsed.chat_template == str(PACKAGED_TEMPLATE) and not _files_are_utf8():
+        parsed.chat_template = ascii_template()
+
+
+def _files_are_utf8() -> bool:
+    """Whether vLLM, which opens a template's file without a word on its encoding, reads UTF-8."""
+    return codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8"
 
 
 def _give_control_tokens(parsed: argparse.Namespace) -> None:

@@ -20,7 +20,12 @@ from template_requests import CALL, OPERATORS, PROMPTS, REFUSED
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from vllm_server import Server
 
-from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt
+from midm_vllm.chat.rendering import (
+    MIDM1_TEMPLATE,
+    PACKAGED_TEMPLATE,
+    ascii_template,
+    render_prompt,
+)
 
 EVERY_PROMPT = pytest.mark.parametrize("name", sorted(path.stem for path in PROMPTS.glob("*.json")))
 FRAGMENTS = ["<|eot_id|>", "<|", "|>", "<", "|", ">", "eot_id", "start_header_id", " ", "\n", "한"]
@@ -66,6 +71,21 @@ def test_transformers_renders_the_prompt(name: str, tokenizer: PreTrainedTokeniz
     options.update(options.pop("chat_template_kwargs", {}))
     rendered = tokenizer.apply_chat_template(options.pop("messages"), tokenize=False, **options)
     assert rendered == prompt(name)
+
+
+@EVERY_PROMPT
+def test_its_form_in_ascii_renders_the_prompt(
+    name: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    options = {"add_generation_prompt": True, **request(name), "chat_template": ascii_template()}
+    options.update(options.pop("chat_template_kwargs", {}))
+    rendered = tokenizer.apply_chat_template(options.pop("messages"), tokenize=False, **options)
+    assert rendered == prompt(name)
+    assert options["chat_template"].isascii()
+
+
+def test_midm_1_s_is_read_the_same_in_every_locale() -> None:
+    assert MIDM1_TEMPLATE.read_bytes().isascii()
 
 
 @EVERY_PROMPT

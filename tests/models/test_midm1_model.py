@@ -148,21 +148,54 @@ def test_the_vendors_vectors_come_out_of_the_compiled_network(results: dict[str,
     assert_golden(outputs(results["compiled"]), goldens(VARIANTS[0]))
 
 
-@pytest.mark.slow
-def test_the_vendors_vectors_come_out_of_two_tensor_parallel_ranks(
-    tmp_path: Path
-) -> None:
-    jobs = {
+@pytest.fixture(scope="module")
+def of_two_ranks(folder: Path, with_adapter: PlainMidm) -> dict[str, Any]:
+    jobs: dict[str, Any] = {
         variant: {
-            "engine": {"model": str(DATA / variant), "tensor_parallel_size": 2},
+            "engine": {"model": str(DATA / variant)},
             "batches": [[golden["input_ids"] for golden in goldens(variant)]],
         }
         for variant in VARIANTS
     }
+    for name in VOCABULARIES_OF_NO_EQUAL_PARTS:
+        saved = plain_network(name).save(folder / "ranks" / name)
+        jobs[name] = {"engine": {"model": str(saved)}, "batches": [PROMPTS]}
+    base = PlainMidm(SMALL | {"vocab_size": 320}).randomize(9).save(folder / "ranks" / "base")
+    jobs["adapter"] = {
+        "engine": {"model": str(base), "enable_lora": True, "max_lora_rank": 8},
+        "batches": [PROMPTS],
+        "lora": str(folder / "adapter"),
+    }
+    for job in jobs.values():
+        job["engine"]["tensor_parallel_size"] = 2
     binding = {"VLLM_CPU_OMP_THREADS_BIND": "0|1", "TORCH_COMPILE_DISABLE": "1"}
-    results = Engines(jobs, tmp_path, **binding).results()
-    for variant in VARIANTS:
-        assert_golden(outputs(results[variant]), goldens(variant))
+    return Engines(jobs, folder / "ranks", **binding).results()
+
+
+VOCABULARIES_OF_NO_EQUAL_PARTS = ("absolute positions alone", "both positions, odd rotary")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_vendors_vectors_come_out_of_two_tensor_parallel_ranks(
+    of_two_ranks: dict[str, Any], variant: str
+) -> None:
+    assert_golden(outputs(of_two_ranks[variant]), goldens(variant))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", VOCABULARIES_OF_NO_EQUAL_PARTS)
+def test_two_ranks_share_a_vocabulary_of_any_size(
+    of_two_ranks: dict[str, Any], name: str
+) -> None:
+    assert_equals_plain(outputs(of_two_ranks[name]), plain_network(name), PROMPTS)
+
+
+@pytest.mark.slow
+def test_a_lora_adapter_applies_on_two_ranks(
+    of_two_ranks: dict[str, Any], with_adapter: PlainMidm
+) -> None:
+    assert_equals_plain(outputs(of_two_ranks["adapter"]), with_adapter, PROMPTS)
 
 
 @torch.inference_mode()

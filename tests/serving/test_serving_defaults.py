@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import locale
 import logging
 import shutil
 import sys
@@ -22,7 +23,7 @@ from conftest import MODEL, openai_client
 from taught_conversations import CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
-from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
 
 PACKAGED = str(PACKAGED_TEMPLATE)
 PARSER = ("--tool-call-parser", "midm-parser")
@@ -105,6 +106,24 @@ def test_a_template_file_in_another_encoding_ends_the_program_with_a_sentence(
         parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
     assert ended.value.code == 2
     assert f"{file} is not UTF-8 text: save it as UTF-8." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["euc-kr", "ISO-8859-1"])
+def test_where_files_are_not_read_as_utf_8_no_template_is_misread(
+    parse: Parse, checkpoint: Path, tmp_path: Path, encoding: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(locale, "getpreferredencoding", lambda _=True: encoding)
+    given = parse("serve", str(checkpoint), *PARSER, "--chat-template", "midm")
+    assert given.chat_template == ascii_template()
+    file = tmp_path / "template.jinja"
+    file.write_text("{{ messages }}", "utf-8")
+    given = parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
+    assert given.chat_template == str(file)
+    file.write_text("{# 한국어 #}{{ messages }}", "utf-8")
+    with pytest.raises(SystemExit):
+        parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
+    assert f"this locale's {encoding}: set PYTHONUTF8=1." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
