@@ -1,4 +1,4 @@
-"""The parser reaches vLLM from a mounted folder, by name, and in `vllm run-batch`.
+"""The parser reaches vLLM from a mounted folder, and by name.
 
 The Python that runs vLLM here shares every package of the test's own but midm-vllm, so that what
 answers can only have come the way that the test is about.
