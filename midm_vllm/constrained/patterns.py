@@ -9,17 +9,17 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterable
+from dataclasses import dataclass
+
+from midm_vllm.constrained.look_around import CannotLook, without_looking
 
 # One element: an escape, a class, the opening of a group, an anchor.
 _element = re.compile(
     r"\\u\{[0-9A-Fa-f]+\}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[pP]\{[^}]*\}|\\c[A-Za-z]"
-    r"|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?<?[=!]|\(\?P?<\w+>|\(\?[:a-zA-Z-]+|[$^]|/",
+    r"|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?<?[=!]|\(\?P?<\w+>|\(\?[:a-zA-Z-]+|[$^.]|/",
     re.DOTALL,
 )
-#: Looking ahead at the beginning, with groups of two levels in it.
-_look_ahead = re.compile(
-    r"\^\(\?=((?:\\.|\[(?:\\.|[^\]\\])*\]|\((?:\\.|\[(?:\\.|[^\]\\])*\]|[^()\\])*\)|[^()\\\[])*)\)"
-)
+_looks_around = re.compile(r"(?<!\\)(?:\\\\)*\(\?<?[=!]")
 # The edge of a word where there is one anyway.
 _edge_before = re.compile(r"\^\\b(?=\w(?![*?{|]))")
 _edge_after = re.compile(r"(?<=[^\\]\w)\\b\$(?=$)")
@@ -36,18 +36,27 @@ class UnsupportedPattern(ValueError):
     """A pattern that no grammar matches; the message says why."""
 
 
-def rust_patterns(pattern: str) -> list[str]:
-    """The patterns for llguidance that have to match all. Raises UnsupportedPattern.
+@dataclass(frozen=True)
+class RustPatterns:
+    """Patterns for llguidance that have to match all, and what it took to find them, in steps."""
+
+    patterns: tuple[str, ...]
+    steps: int = 0
+
+
+def rust_patterns(pattern: str) -> RustPatterns:
+    """The patterns for llguidance. Raises UnsupportedPattern.
 
     They are more than one where the pattern begins with looking ahead: ``^(?=.*[0-9])…``.
     """
-    ahead = []
-    while found := _look_ahead.match(pattern):
-        ahead.append(f"^(?:{found[1]})")
-        pattern = "^" + pattern[found.end():]
-    if ahead and "|" in re.sub(r"\(.*\)|\[.*?\]", "", pattern):
-        raise UnsupportedPattern("it looks ahead beside a choice")
-    return [rust_pattern(each) for each in (*ahead, pattern)]
+    if not _looks_around.search(pattern):
+        return RustPatterns((rust_pattern(pattern),))
+    pattern = _edge_after.sub("$", _edge_before.sub("^", pattern))
+    try:
+        patterns, steps = without_looking(pattern, _translated)
+    except CannotLook as error:
+        raise UnsupportedPattern(str(error)) from None
+    return RustPatterns(tuple(patterns), steps)
 
 
 def rust_pattern(pattern: str) -> str:
@@ -66,6 +75,8 @@ def _translated(element: str) -> str:
         return "(?:"
     if element.startswith("["):
         return _class(element)
+    if element == ".":  # ECMA-262 has more ends of lines than the others.
+        return r"[^\n\r\u{2028}\u{2029}]"
     if element in (r"\A", r"\Z", r"\z"):
         return "^" if element == r"\A" else "$"
     if element == r"\s":

@@ -33,6 +33,8 @@ MAX_ARRAYS = 100
 #: Ways to choose a number of members.
 MAX_CHOICES = 64
 _EXACT = 2**53
+#: Steps of following a pattern that looks ahead.
+STEPS_OF_A_NODE = 8
 #: What a format costs llguidance, in nodes.
 _FORMAT_COSTS = {
     "date": 5, "time": 4, "date-time": 10, "duration": 8, "email": 10, "hostname": 3, "ipv4": 4,
@@ -228,7 +230,9 @@ def _text(writer: Writer, schema: Schema, written: Schema, place: str) -> None:
     patterns = list(FORMAT_PATTERNS.get(named, ()))
     if "pattern" in schema and writer.counts(_cost_of_pattern(schema["pattern"]), place):
         try:
-            patterns = [*rust_patterns(schema["pattern"]), *patterns]
+            found = rust_patterns(schema["pattern"])
+            if writer.counts(found.steps // STEPS_OF_A_NODE, place):
+                patterns = [*found.patterns, *patterns]
         except (UnsupportedPattern, TypeError) as error:
             writer.free("pattern", place, str(error))
     if patterns:

@@ -22,6 +22,8 @@ def lark(schema: ToolSchema) -> str:
     return f"start: arguments\narguments: %json {schema.grammar}"
 
 
+DURATION = (r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?"
+            r"(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$")
 #: name -> schema, texts that it allows, texts that it forbids; all enforced exactly.
 EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "no parameters": (None, ["{}"], ['{"a": 1}']),
@@ -60,6 +62,33 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "looking ahead at the beginning": (
         one({"type": "string", "pattern": r"^(?=.*\d)(?=.*[a-z]).{3,}$"}),
         ['{"a": "ab1"}'], ['{"a": "abc"}', '{"a": "123"}', '{"a": "a1"}'],
+    ),
+    "looking ahead within, as zod writes durations": (
+        one({"type": "string", "pattern": DURATION}),
+        ['{"a": "P1W"}', '{"a": "P1Y2M3D"}', '{"a": "PT4H5,5S"}', '{"a": "P1DT1S"}'],
+        ['{"a": "P"}', '{"a": "P1DT"}', '{"a": "PT"}', '{"a": "P1D1W"}', '{"a": "P1W1D"}',
+         '{"a": "P1.5D"}'],
+    ),
+    "what must not be ahead, as zod writes addresses": (
+        one({"type": "string", "pattern": r"^(?!\.)(?!.*\.\.)[a-z.]*[a-z]@([a-z]+\.)+[a-z]{2,}$"}),
+        ['{"a": "a.b@c.de"}'], ['{"a": ".a@b.cd"}', '{"a": "a..b@c.de"}', '{"a": "a.@b.cd"}'],
+    ),
+    "what must not be ahead, as Pydantic writes decimals": (
+        one({"type": "string", "pattern": r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"}),
+        ['{"a": "0"}', '{"a": "-1.50"}', '{"a": ".5"}'],
+        ['{"a": ""}', '{"a": "+"}', '{"a": "-."}', '{"a": "1.2.3"}', '{"a": "٣"}'],
+    ),
+    "what must not be ahead, for any text": (
+        one({"type": "string", "pattern": r"a(?!b)"}),
+        ['{"a": "a"}', '{"a": "xaby a"}'], ['{"a": "ab"}', '{"a": "xabab"}', '{"a": "b"}'],
+    ),
+    "no digit of any script ahead": (
+        one({"type": "string", "pattern": r"^(?!.*\d).+$"}),
+        ['{"a": "한 b"}'], ['{"a": "a1"}', '{"a": "a٣"}', '{"a": ""}'],
+    ),
+    "the ends of lines of all dialects": (
+        one({"type": "string", "pattern": "^a.b$"}),
+        ['{"a": "a한b"}'], [r'{"a": "a\nb"}', r'{"a": "a\rb"}', '{"a": "a\u2028b"}'],
     ),
     "allOf": (
         one({"allOf": [{"type": "integer"}, {"minimum": 3}]}), ['{"a": 3}'], ['{"a": 2}'],
@@ -195,7 +224,7 @@ FREE: list[tuple[Any, str, str, str]] = [
     (one({"type": "array", "uniqueItems": True, "items": LIST}), "'uniqueItems' at $.a",
      '{"a": [[1], [1]]}', '{"a": ["x"]}'),
     (one({"contains": {"type": "null"}, **LIST}), "'contains' at $.a", '{"a": [1]}', '{"a": 1}'),
-    (one({"type": "string", "pattern": r"a(?!b)", "maxLength": 3}), "'pattern' at $.a",
+    (one({"type": "string", "pattern": r"a(?<!b)", "maxLength": 3}), "'pattern' at $.a",
      '{"a": "ab"}', '{"a": "abcd"}'),
     (one({"type": "string", "pattern": "a^b", "maxLength": 3}), "'pattern' at $.a",
      '{"a": "ab"}', '{"b": 1}'),

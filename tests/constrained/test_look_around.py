@@ -1,0 +1,69 @@
+"""Patterns that look ahead: the grammar has them exactly as Python's ``re`` does."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+import pytest
+
+from midm_vllm.constrained.tool_schema import read_schema
+
+#: Patterns as generators of schemas and people write them, with texts that match.
+PATTERNS = {
+    r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(T(?=\d)(\d+H)?(\d+([.,]\d+)?S)?)?)$":
+        ["P1W", "P1Y2M", "PT1H2,5S", "P1YT1S"],
+    r"^[-+]?P(?!$)(?:(?:[-+]?\d+Y)|(?:[-+]?\d+[.,]\d+Y$))?(?:\d+D)?(?:T(?=[\d+-])(?:\d+H)?)??$":
+        ["P1Y", "-P1.5Y", "P1DT2H", "P1YT1H"],
+    r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$": ["0", "-1.5", ".5", "+0."],
+    r"^(?!\.)(?!.*\.\.)[a-z.]*[a-z]@(?:[a-z]+\.)+[a-z]{2,}$": ["a.b@c.de", "a@b.c.de"],
+    r"^(?=.*[a-z])(?=.*\d)(?!.*[^\w!])\S{4,8}$": ["ab12", "a1!!!!!"],
+    r"^(?!admin$|root$)[a-z]+$": ["admi", "rooty", "a"],
+    r"^(?!000|666)[0-8]\d{2}-(?!00)\d{2}$": ["123-45", "001-01", "665-10"],
+    r"^[a-z](?:-(?=[a-z])|[a-z])?[a-z]*$": ["a-b", "ab", "abc"],
+    r"x(?!y)": ["x", "xy x", "ax"],
+    r"(?:^|,)(?=a)[ab]+": ["a", "b,ab", "ba,ab"],
+    r"^(?:a|(?!b).)c": ["ac", "dcd", "cc"],
+    r"^a$|^(?!.*a)b": ["a", "b", "bc"],
+}
+
+
+@pytest.mark.parametrize(("pattern", "texts"), PATTERNS.items())
+def test_a_pattern_that_looks_ahead_is_exact(pattern: str, texts: list[str]) -> None:
+    read = read_schema({"type": "object", "required": ["x"], "additionalProperties": False,
+                        "properties": {"x": {"type": "string", "pattern": pattern}}})
+    assert read.is_exact, list(map(str, read.findings))
+    expected = re.compile(pattern, re.ASCII)
+    source = random.Random(0)
+    characters = sorted({each for each in pattern if each not in "\\(){}?*^$|[]"}) + list("0a-W 한")
+    pool = ["", *texts]
+    met = {True: 0, False: 0}
+    for _ in range(400):
+        text = source.choice(pool)
+        at = source.randint(0, len(text))
+        added = source.choice(["", source.choice(characters), source.choice(texts)])
+        text = text[:at] + added + text[at + source.randint(0, 1):]
+        matches = expected.search(text) is not None
+        assert read.accepts(json.dumps({"x": text}, ensure_ascii=False)) == matches, text
+        met[matches] += 1
+        if matches and len(text) < 20:
+            pool.append(text)
+    assert min(met.values()) > 5, met
+
+
+@pytest.mark.parametrize(("pattern", "reason"), [
+    (r"^(?<!a)b$", "looks back"),
+    (r"^((?!xx).)*$", "inside what is repeated"),
+    (r"^x(?=a)b$", "nothing can match"),
+    (r"^a?(?=^b)b$", "beginning behind what may be empty"),
+    (r"^(?i:a)(?=b)b$", "has flags"),
+    (r"^x(?=[bc]*b[bc]{12}$)(?:bb|c)*$", "more than can be followed"),
+    ("^(?=a)" + "a" * 2000, "more than 1000 characters"),
+    ("^(?=a" + "(" * 100 + ")" * 100 + ")a$", "nest too deep"),
+])
+def test_what_cannot_be_said_without_looking_is_left_free(pattern: str, reason: str) -> None:
+    read = read_schema({"type": "object", "required": ["x"], "additionalProperties": False,
+                        "properties": {"x": {"type": "string", "pattern": pattern}}})
+    [finding] = read.findings
+    assert finding.keyword == "pattern" and reason in finding.reason, str(finding)
