@@ -348,10 +348,20 @@ class Rewriting:
         return self._anchors.get(anchor)
 
     def _in_circles(self) -> Iterator[str]:
-        leads = dict(self._leads)
-        while ends := {name for name in leads if not leads[name] & leads.keys()}:
-            for name in ends:
-                del leads[name]
+        leads = {name: set(led) for name, led in self._leads.items()}
+        led_by: dict[str, list[str]] = {}
+        for name, led in leads.items():
+            for each in led:
+                led_by.setdefault(each, []).append(name)
+        # Those that lead nowhere, and then those that led to them only.
+        ends = [name for name in led_by if name not in leads]
+        while ends:
+            end = ends.pop()
+            for name in led_by.get(end, ()):
+                leads[name].discard(end)
+                if not leads[name]:
+                    del leads[name]
+                    ends.append(name)
         for start in leads:
             seen: set[str] = set()
             ahead = list(self._leads[start])

@@ -284,12 +284,13 @@ class _Trial:
             grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPACING)
         except ValueError as error:  # It nests deeper than llguidance reads JSON.
             return str(error)
-        message: str = LLMatcher.validate_grammar(grammar, _tokenizer(), limits=_LIMITS)
-        if not message and (len(text) > 5000 or '"$ref"' in text):
-            # Some limits are met by the first mask only.
+        if '"$ref"' in text or len(text) > 5000 and '"anyOf"' in text:
+            # What is open at once shows in the first mask only.
             matcher = LLMatcher(_tokenizer(), grammar, log_level=0, limits=_LIMITS)
             matcher.compute_bitmask()
-            message = matcher.get_error()
+            message: str = matcher.get_error()
+        else:
+            message = LLMatcher.validate_grammar(grammar, _tokenizer(), limits=_LIMITS)
         return _where.sub("", message.splitlines()[0])[:200] if message else ""
 
 

@@ -137,7 +137,8 @@ def _values(writer: Writer, schema: Schema, written: Schema, place: str) -> bool
 
 def _cost_of_values(values: Sequence[Any]) -> int:
     inside = sum(len(json.dumps(each)) for each in values if isinstance(each, (list, dict)))
-    return len(values) // 8 + inside // 5
+    texts = sum(len(each) for each in values if isinstance(each, str))
+    return len(values) // 8 + inside // 5 + texts // 50
 
 
 def _is_exact(value: Any) -> bool:
@@ -348,7 +349,7 @@ def _members(writer: Writer, schema: Schema, written: Schema, place: str, depth:
             written["additionalProperties"] = further and writer.node(further, f"{place}.*", depth)
     elif further is False or patterns or sum(map(len, named)) > MAX_NAMES:
         written["additionalProperties"] = False
-    elif writer.counts(sum(map(len, named)) // 10, place):
+    elif writer.counts(2 + sum(map(len, named)) // 10, place):
         # llguidance would take a name that is written with escapes for another.
         written["patternProperties"] = {
             all_but(named): True if further is True else writer.node(further, f"{place}.*", depth)
