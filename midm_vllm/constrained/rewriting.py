@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from midm_vllm.constrained.contradiction import all_disjoint, choices, denial, disjoint
 from midm_vllm.constrained.dialects import is_before_2019, modern
+from midm_vllm.constrained.endless import endless
 from midm_vllm.constrained.merging import merged
 from midm_vllm.constrained.vocabulary import ANNOTATIONS, COMBINING, FLAT
 from midm_vllm.constrained.writing import write_flat
@@ -59,8 +60,8 @@ class Rewriting:
     """One schema, rewritten.
 
     ``root`` is the result, ``findings`` what it does not enforce, ``nodes`` what it cost, and
-    ``circles`` the references that lead back to themselves, with which no grammar can be made:
-    rewrite again with these to ``avoid``.
+    ``circles`` the references that lead back to themselves, with which no grammar can be made, or
+    none that comes to an end: rewrite again with these to ``avoid``.
     """
 
     def __init__(self, document: Any, limit: int, avoid: frozenset[str] = frozenset()) -> None:
@@ -89,7 +90,10 @@ class Rewriting:
             definitions[self._names[reference]] = self._write(
                 self._resolve(reference), reference, 0
             )
-        self.circles = frozenset(self._in_circles())
+        without_end = endless(definitions)
+        self.circles = frozenset(self._in_circles()).union(
+            reference for reference, name in self._names.items() if name in without_end
+        )
         self.root: Any = {**root, "$defs": definitions} if definitions and root else root
 
     def free(self, keyword: str, place: str, reason: str) -> None:
@@ -303,7 +307,7 @@ class Rewriting:
         if target is None:
             self.free("$ref", place, f"{reference!r:.80} points to nothing in the schema")
         elif reference in self._avoid:
-            self.free("$ref", place, f"{reference!r:.80} leads back to itself")
+            self.free("$ref", place, f"{reference!r:.80} leads back to itself without end")
             return None
         return target
 

@@ -176,6 +176,34 @@ def _numbers(writer: Writer, schema: Schema, written: Schema, place: str) -> Non
             writer.free("multipleOf", place, "it is no step that a grammar can count")
         elif writer.counts(10 if len(written.keys() & _BOUNDS) else 1, place):
             written["multipleOf"] = step
+    shorter = _shorter_than_bounds(written)
+    if shorter and writer.counts(len(shorter), place):
+        bounds = {key: written.pop(key) for key in _BOUNDS if key in written}
+        written["anyOf"] = [bounds, {"enum": shorter}]
+
+
+def _shorter_than_bounds(written: Schema) -> list[float]:
+    """Numbers between the bounds that llguidance (1.7.6) takes to be out of them.
+
+    They are those that a bound begins with: 0.1 and 0.12 below 0.123.
+    """
+    types = written.get("type", "number")
+    if "multipleOf" in written or "enum" in written or (
+        "number" not in (types if isinstance(types, list) else [types])
+    ):
+        return []
+    inside = set()
+    for keyword in _BOUNDS:
+        bound = written.get(keyword)
+        if isinstance(bound, float) and abs(bound) >= 1e-4:
+            whole, _, digits = repr(bound).partition(".")
+            inside |= {float(f"{whole}.{digits[:length]}") for length in range(1, len(digits))}
+    return sorted(
+        number for number in inside
+        if number >= written.get("minimum", number) and number <= written.get("maximum", number)
+        and number > written.get("exclusiveMinimum", -math.inf)
+        and number < written.get("exclusiveMaximum", math.inf)
+    )
 
 
 def _drawn_in(bound: int | float, upper: bool) -> int | float | None:
@@ -261,6 +289,8 @@ def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: i
     if items is not True:
         written["items"] = writer.node(items, f"{place}.items", depth)
     if schema.get("uniqueItems") is True and written.get("maxItems", 2) > 1:
+        if "anyOf" in written:  # Of its numbers, some of which are given up then.
+            written |= written.pop("anyOf")[0]
         arrays = None if prefix else _arrays_without_repetition(written)
         if arrays is None:
             writer.free("uniqueItems", place, "its items are too many to be counted")

@@ -202,6 +202,15 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
                           ['{"a": "ab"}'], ['{"a": "abc"}']),
     "a bound of 16 digits": (one({"type": "number", "maximum": 0.1234567890123456}),
                              ['{"a": 0.01}'], ['{"a": 0.1234567890123457}']),
+    "numbers that a bound begins with": (
+        one({"type": "number", "minimum": -2.25, "maximum": 0.123}),
+        ['{"a": 0.1}', '{"a": 0.12}', '{"a": 0.123}', '{"a": -2.2}', '{"a": -2.25}'],
+        ['{"a": 0.124}', '{"a": 0.2}', '{"a": -2.3}', '{"a": "x"}'],
+    ),
+    "numbers that a bound begins with, or null": (
+        one({"type": ["number", "null"], "exclusiveMaximum": 0.125}),
+        ['{"a": 0.12}', '{"a": null}'], ['{"a": 0.125}', '{"a": "x"}'],
+    ),
     "a schema that brings options": (
         one({"type": "object", "x-guidance": {"whitespace_flexible": True}}),
         ['{"a": {}}'], ['{"a": {  }}'],
@@ -238,6 +247,12 @@ FREE: list[tuple[Any, str, str, str]] = [
      "'$ref' at $.a", '{"a": 1}', '{"b": 1}'),
     (one({"$ref": "#/$defs/B"}, **{"$defs": {"B": {"$ref": "#/$defs/B"}}}), "'$ref' at ",
      '{"a": 1}', '{"b": 1}'),
+    (members(properties={"n": {"$ref": "#"}}, required=["n"]), "'$ref' at $.n", '{"n": 1}', "{}"),
+    (one({"$ref": "#/$defs/B"}, **{"$defs": {"B": {"anyOf": [
+        {"type": "array", "items": {"$ref": "#/$defs/B"}, "minItems": 1},
+        members(properties={"n": {"$ref": "#/$defs/C"}}, required=["n"])]},
+        "C": {"type": "array", "prefixItems": [{"$ref": "#/$defs/B"}], "minItems": 1}}}),
+     "'$ref' at $.a", '{"a": 1}', '{"b": 1}'),
     (one({"oneOf": [{"minimum": 1}, {"multipleOf": 2}], "type": "integer"}), "'oneOf' at $.a",
      '{"a": 2}', '{"a": "x"}'),
     (one({"not": {"pattern": "x"}, "type": "string"}), "'not' at $.a", '{"a": "x"}', '{"a": 1}'),
