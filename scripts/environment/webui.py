@@ -3,8 +3,8 @@
 Starts `vllm serve` with the plugin's tool parser, `examples/mcp_area_server.py`, and Open WebUI
 set up for the two; prints the address, waits for Ctrl-C, and stops them all.
 
-`--check` has a headless browser ask in Korean, see two calls, their results and the answer, and
-ask again; it saves pictures, and what is missing is an error.
+`--check` has a headless browser ask in Korean, see two calls, their arguments, results and the
+answer, and ask again; it saves pictures, and what is missing is an error.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ BROWSER_CHECK = Path(__file__).with_name("webui_browser.py")
 SERVER_ID = "area"
 #: 0.8 GB of them are what Open WebUI's data folder has before anybody said a word.
 GIGABYTES = 2.0
+#: Until all three are ready: twenty times what it takes, so that a busy machine is no failure.
+STARTUP_SECONDS = 1200.0
 
 
 class CheckFailed(Exception):
@@ -147,7 +149,7 @@ def running(checkpoint: Path, python: Path, port: int) -> Iterator[tuple[Server,
                   f"{os.path.relpath(server.log)}", flush=True)
         print("They start: about a minute.", flush=True)
         for server in (tools, model, web):
-            server.wait_until_ready()
+            server.wait_until_ready(STARTUP_SECONDS)
         yield model, web
 
 

@@ -1,12 +1,14 @@
 """What a person does in Open WebUI, by a headless browser; run by `webui.py --check`.
 
 `webui_browser.py ADDRESS BROWSER FOLDER` asks what the small checkpoint was taught, looks for
-the calls, their results and the answers on the page, and saves pictures to the folder. Exits with
-a sentence and status 1 if something is missing, or the page met an error.
+the calls, their arguments and results, and the answers on the page, and saves pictures to the
+folder. Exits with a sentence and status 1 if something is missing, or the page met an error.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,8 +17,10 @@ from playwright.sync_api import ConsoleMessage, Error, Page, Response, expect, s
 from taught_conversations import BY_NAME
 
 TOOL = "넓이"  # As webui.py calls the MCP server.
-MILLISECONDS = 240_000.0  # For an answer on a busy machine.
-SIZE = {"width": 900, "height": 720}
+#: For an answer; far more than it takes, so that a busy machine is no failure.
+MILLISECONDS = 900_000.0
+WIDTH, HEIGHT = 900, 720
+OPENED_HEIGHT = 900  # What two cards and their contents need.
 
 
 def ask(page: Page, name: str) -> None:
@@ -33,6 +37,8 @@ def see(page: Page, called: str, answered: str, number: int) -> None:
     calls, answer = BY_NAME[called], BY_NAME[answered]
     block = page.locator(".chat-assistant").nth(number)
     expect(block).to_contain_text(answer.text)
+    # Each answer that has ended can be asked for again. Until then the page draws its cards anew.
+    expect(page.get_by_role("button", name="재생성")).to_have_count(number + 1)
     # The card of several calls has their number before the tool's name.
     [name] = {call.name for call in calls.calls}
     count = str(len(calls.calls)) if len(calls.calls) > 1 else ""
@@ -42,18 +48,55 @@ def see(page: Page, called: str, answered: str, number: int) -> None:
     print(f"seen: {len(calls.calls)} calls, and the answer {answer.text}", flush=True)
 
 
+def toggle_cards(page: Page, called: str, number: int) -> None:
+    """Open or close the card in the page's answer of this number."""
+    [name] = {call.name for call in BY_NAME[called].calls}
+    labels = page.locator(".chat-assistant").nth(number).get_by_text(name)
+    labels.filter(visible=True).first.click()  # There is another for narrow screens.
+
+
+def see_contents(page: Page, called: str, answered: str, number: int) -> None:
+    """Open the cards in the page's answer of this number; wait for arguments and results."""
+    calls = BY_NAME[called].calls
+    # Results are the last messages before the answer.
+    results = [message["content"] for message in BY_NAME[answered].messages[-len(calls):]]
+    block = page.locator(".chat-assistant").nth(number)
+    toggle_cards(page, called, number)
+    if len(calls) > 1:  # That opened a list of cards.
+        cards = block.get_by_text("결과 보기")
+        expect(cards).to_have_count(len(calls))
+        for card in cards.all():
+            card.click()
+    expect(block.locator("pre")).to_have_text(results)
+    for call in calls:
+        rows = [rf"{key} {value}" for key, value in json.loads(call.arguments).items()]
+        expect(block).to_contain_text(re.compile(r"\s*".join(map(re.escape, rows))))
+    print(f"seen: in the cards, the arguments and results of {len(calls)} calls", flush=True)
+
+
 def use(page: Page, pictures: Path) -> None:
     page.get_by_role("button", name="시작").click()
     page.locator("#integration-menu-button").click()
     page.get_by_text(re.compile("^도구")).first.click()  # And how many there are.
     page.get_by_text(TOOL, exact=True).first.click()
     page.keyboard.press("Escape")
+
+    def save(name: str) -> None:
+        # What moves has arrived in the picture.
+        page.screenshot(path=pictures / f"open-webui-{name}.png", animations="disabled")
+
     ask(page, "web_parallel_calls")
     see(page, "web_parallel_calls", "web_answer", 0)
-    page.screenshot(path=pictures / "open-webui-answer.png")
+    save("answer")
+    page.set_viewport_size({"width": WIDTH, "height": OPENED_HEIGHT})
+    see_contents(page, "web_parallel_calls", "web_answer", 0)
+    save("calls")
+    toggle_cards(page, "web_parallel_calls", 0)
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
     ask(page, "web_follow_up")
     see(page, "web_follow_up", "web_follow_up_answer", 1)
-    page.screenshot(path=pictures / "open-webui-follow-up.png")
+    save("follow-up")
+    see_contents(page, "web_follow_up", "web_follow_up_answer", 1)
 
 
 def main() -> None:
@@ -70,8 +113,8 @@ def main() -> None:
 
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = running.new_page(locale="ko-KR", viewport=SIZE)
-        page.set_default_timeout(MILLISECONDS / 4)
+        page = running.new_page(locale="ko-KR", viewport={"width": WIDTH, "height": HEIGHT})
+        page.set_default_timeout(MILLISECONDS)
         expect.set_options(timeout=MILLISECONDS)
         page.on("response", answered)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -80,8 +123,9 @@ def main() -> None:
             page.goto(address)
             use(page, Path(folder))
         except (AssertionError, Error) as error:
-            page.screenshot(path=Path(folder) / "failed.png")
             errors.insert(0, str(error))
+            with contextlib.suppress(Error):  # Of a browser that is still there.
+                page.screenshot(path=Path(folder) / "failed.png")
         running.close()
     if errors:
         sys.exit("The page met errors:\n" + "\n".join(errors))
