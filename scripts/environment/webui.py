@@ -73,8 +73,9 @@ def find_browser(path: str) -> str:
     found = next(filter(None, (shutil.which(name, path=path) for name in BROWSERS)), None)
     if found is None:
         raise Refusal(
-            "No browser was found on the PATH: install Chromium and Korean fonts (Debian and "
-            "Ubuntu: apt install chromium fonts-nanum)."
+            "No browser was found on the PATH: install Chromium and Korean fonts (Debian: apt "
+            "install chromium fonts-nanum; Ubuntu, whose Chromium is a snap: Google Chrome and "
+            "fonts-nanum)."
         )
     if lister := shutil.which("fc-list", path=path):
         fonts = subprocess.run([lister, ":lang=ko"], capture_output=True).stdout

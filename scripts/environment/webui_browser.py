@@ -39,6 +39,8 @@ def see(page: Page, called: str, answered: str, number: int) -> None:
     expect(block).to_contain_text(answer.text)
     # Each answer that has ended can be asked for again. Until then the page draws its cards anew.
     expect(page.get_by_role("button", name="재생성")).to_have_count(number + 1)
+    # And where the button was that stops it, there is the one for talking.
+    expect(page.get_by_role("button", name="음성 모드 사용")).to_be_visible()
     # The card of several calls has their number before the tool's name.
     [name] = {call.name for call in calls.calls}
     count = str(len(calls.calls)) if len(calls.calls) > 1 else ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -73,15 +74,23 @@ def test_a_browser_sees_two_calls_the_answer_and_another_turn(tmp_path: Path) ->
 
 
 @pytest.mark.web
-def test_it_stops_its_servers_when_it_is_told_to() -> None:
-    command = [sys.executable, webui.__file__, "--port", str(free_port())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_its_servers_when_it_is_told_to(ending: signal.Signals, tmp_path: Path) -> None:
+    port = free_port()
+    with subprocess.Popen(
+        [SCRIPT, "--port", str(port)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as running:
         assert running.stdout
         output = ""
         while "Open WebUI: http" not in output:
             line = running.stdout.readline()
             assert line, output
             output += line
-        running.send_signal(signal.SIGTERM)
-        assert running.wait(120) == 128 + signal.SIGTERM
+        assert list(tmp_path.glob("open-webui-*"))
+        running.send_signal(ending)
+        assert running.wait() == 128 + ending
+    assert len(servers(output)) == 3
     assert not any(map(processes_left, servers(output)))
+    webui.check_port(port)
+    assert not list(tmp_path.glob("open-webui-*"))

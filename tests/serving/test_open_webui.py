@@ -3,12 +3,15 @@
 Seen of release 0.12.4 with an MCP server: model, messages, tools and stream, and nothing else. A
 call comes back with the server's id, its arguments written anew without spaces, and content that
 is never null; a result is a string of indented JSON. A call that was cut off comes back broken,
-with an error as its result. Titles are asked for in the background, without tools, not streamed.
+with an error as its result. Titles, tags and follow-up questions are asked for in the background,
+without tools, not streamed. A file is text in the question; an image is a part of it. In its legacy
+way of calling functions it describes them in a system message, and sends no tools.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,16 +89,86 @@ def test_a_call_that_was_cut_off_is_made_again(
     assert ask(client, cut_off) == expected(BY_NAME["web_call_again"])
 
 
+@pytest.fixture
+def rendered(render_server: Server, checkpoint: Path) -> Callable[..., str]:
+    """What the server makes of a request's messages: the prompt as text."""
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+
+    def render(messages: list[Message], **more: Any) -> str:
+        response = httpx.post(
+            f"{render_server.url}/v1/chat/completions/render", timeout=300,
+            json={"model": MODEL, "messages": messages, **more},
+        )
+        assert response.status_code == 200, response.text
+        text: str = tokenizer.decode(response.json()["token_ids"])
+        return text
+
+    return render
+
+
 def test_a_call_that_was_cut_off_is_rendered_without_arguments(
-    render_server: Server, checkpoint: Path, cut_off: list[Message]
+    rendered: Callable[..., str], cut_off: list[Message]
 ) -> None:
-    rendered = httpx.post(
-        f"{render_server.url}/v1/chat/completions/render", timeout=300,
-        json={"model": MODEL, "messages": cut_off, "tools": [AREA_OVER_MCP], "stream": True},
-    ).json()
-    prompt = AutoTokenizer.from_pretrained(checkpoint).decode(rendered["token_ids"])
+    prompt = rendered(cut_off, tools=[AREA_OVER_MCP], stream=True)
     name = AREA_OVER_MCP["function"]["name"]
     assert f'{CALLS.content}\n<tool_call>\n{{"name": "{name}", "parameters": {{}}}}\n' in prompt
+
+
+def test_two_results_are_rendered_in_turns_of_their_own(rendered: Callable[..., str]) -> None:
+    answered = BY_NAME["web_answer"]
+    prompt = rendered(list(answered.messages), tools=[AREA_OVER_MCP], stream=True)
+    *_, call, first, second = answered.messages
+    turns = [f"<|start_header_id|>tool<|end_header_id|>\n\n{result['content']}<|eot_id|>"
+             for result in (first, second)]
+    assert call["content"] in prompt
+    assert "".join(turns) in prompt
+
+
+@pytest.mark.parametrize("messages", [
+    pytest.param(
+        [{"role": "user", "content": "이 대화에서 더 물을 만한 것을 JSON으로 적어 줘.\n<chat_history>\n"
+          "USER: 30평은 몇 제곱미터야?\nASSISTANT: 약 99.17제곱미터입니다.\n</chat_history>"}],
+        id="follow_ups",
+    ),
+    pytest.param(
+        [{"role": "user", "content": "대화의 주제를 적어 줘: { \"tags\": [\"주제\"] }\n<chat_history>\n"
+          "USER: 30평은 몇 제곱미터야?\n</chat_history>"}],
+        id="tags",
+    ),
+    pytest.param(
+        [{"role": "user", "content": "자료를 보고 답해 줘.\n<context>\n<source id=\"1\" name=\"집.txt\">"
+          "우리 집은 84제곱미터다.\n</source>\n</context>\n\n우리 집은 몇 평이야?"}],
+        id="a_file",
+    ),
+    pytest.param(
+        [{"role": "system", "content": "쓸 수 있는 도구: [{\"name\":\"area_convert_area\"}]\n"
+          "{\n  \"tool_calls\": []\n} 꼴의 JSON으로만 답한다."},
+         {"role": "user", "content": "Query: 30평은 몇 제곱미터야?"}],
+        id="legacy_calling",
+    ),
+])
+def test_what_is_asked_without_tools_is_rendered_as_it_is(
+    rendered: Callable[..., str], messages: list[Message]
+) -> None:
+    turns = [
+        f"<|start_header_id|>{message['role']}<|end_header_id|>\n\n{message['content']}<|eot_id|>"
+        for message in messages
+    ]
+    prompt = rendered(messages, stream=False)
+    assert prompt.endswith("".join(turns) + "<|start_header_id|>assistant<|end_header_id|>\n\n")
+    assert "tool_list" not in prompt
+
+
+def test_a_question_in_parts_is_rendered_as_its_text(rendered: Callable[..., str]) -> None:
+    [message] = CALLS.messages
+    parts = [message | {"content": [{"type": "text", "text": message["content"]}]}]
+    assert rendered(parts, tools=[AREA_OVER_MCP]) == rendered([message], tools=[AREA_OVER_MCP])
+
+
+def test_an_image_is_refused_with_a_sentence(client: openai.OpenAI) -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    with pytest.raises(openai.BadRequestError, match="multimodal"):
+        ask(client, [{"role": "user", "content": [{"type": "text", "text": "뭐야?"}, image]}])
 
 
 def test_a_title_is_made_in_the_background(client: openai.OpenAI) -> None:
