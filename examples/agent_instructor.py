@@ -5,14 +5,13 @@ Its own environment, as in `requirements-instructor.txt`: it wants an older `jit
 
 from __future__ import annotations
 
-import sys
-
 import instructor
 from area_tool import Unit, convert_area
 from openai import OpenAI
 from pydantic import BaseModel
+from served_model import served_model
 
-url, name = sys.argv[1:]
+url, name = served_model()
 
 
 class ConvertArea(BaseModel):

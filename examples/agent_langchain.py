@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 from area_tool import QUESTION, TOOL, convert_area
 from langchain_core.messages import AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
+from served_model import served_model
 
-url, name = sys.argv[1:]
+url, name = served_model()
 model = ChatOpenAI(base_url=url, model=name, api_key="none", temperature=0).bind_tools([TOOL])
 messages: list[BaseMessage] = [HumanMessage(QUESTION)]
 while True:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Any
 
 import litellm
 from area_tool import QUESTION, TOOL, convert_area
+from served_model import served_model
 
-url, name = sys.argv[1:]
+url, name = served_model()
 messages: list[Any] = [{"role": "user", "content": QUESTION}]
 while True:
     chunks = litellm.completion(

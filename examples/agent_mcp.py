@@ -15,6 +15,7 @@ from typing import Any
 from area_tool import QUESTION
 from mcp import Client, StdioServerParameters
 from openai import AsyncOpenAI
+from served_model import served_model
 
 
 async def ask(client: AsyncOpenAI, **request: Any) -> Any:
@@ -40,8 +41,9 @@ async def run_call(server: Client, function: Any) -> str:
     return "\n".join(part.text for part in result.content if part.type == "text")
 
 
-async def main(url: str, name: str, source: str = "", question: str = QUESTION) -> str | None:
+async def main(source: str = "", question: str = QUESTION) -> str | None:
     """Answer the question; what it returns is what went wrong."""
+    url, name = served_model()
     if not source.startswith(("http://", "https://")):
         file = source or str(Path(__file__).with_name("mcp_area_server.py"))
         source = StdioServerParameters(command=sys.executable, args=[file])
@@ -72,4 +74,4 @@ async def main(url: str, name: str, source: str = "", question: str = QUESTION) 
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(*sys.argv[1:])))
+    sys.exit(asyncio.run(main(*sys.argv[3:])))

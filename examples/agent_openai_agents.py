@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from typing import Any
 
 from agents import (
@@ -17,8 +16,9 @@ from agents import (
 )
 from area_tool import DESCRIPTION, NAME, PARAMETERS, QUESTION, convert_area
 from openai import AsyncOpenAI
+from served_model import served_model
 
-url, name = sys.argv[1:]
+url, name = served_model()
 set_tracing_disabled(True)  # Traces would go to OpenAI.
 
 

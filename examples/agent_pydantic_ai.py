@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 
 from area_tool import DESCRIPTION, NAME, PARAMETERS, QUESTION, convert_area
 from pydantic_ai import Agent, Tool
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 from pydantic_ai.settings import ModelSettings
+from served_model import served_model
 
-url, name = sys.argv[1:]
+url, name = served_model()
 tool = Tool.from_schema(convert_area, NAME, DESCRIPTION, PARAMETERS)
 tool.strict = False  # The schema reaches the model as it is, nothing added.
 agent = Agent(

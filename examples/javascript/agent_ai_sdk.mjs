@@ -3,8 +3,9 @@
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { isStepCount, jsonSchema, streamText, tool } from 'ai';
 import { DESCRIPTION, NAME, PARAMETERS, QUESTION, convertArea } from './area_tool.mjs';
+import { servedModel } from './served_model.mjs';
 
-const [baseURL, model] = process.argv.slice(2);
+const { baseURL, model } = await servedModel();
 const provider = createOpenAICompatible({ name: 'midm', baseURL, apiKey: 'none' });
 const { textStream } = streamText({
   model: provider(model),

@@ -3,8 +3,9 @@
 import { ChatOpenAI } from '@langchain/openai';
 import { createAgent, tool } from 'langchain';
 import { DESCRIPTION, NAME, PARAMETERS, QUESTION, convertArea } from './area_tool.mjs';
+import { servedModel } from './served_model.mjs';
 
-const [baseURL, model] = process.argv.slice(2);
+const { baseURL, model } = await servedModel();
 const agent = createAgent({
   model: new ChatOpenAI({ model, temperature: 0, apiKey: 'none', configuration: { baseURL } }),
   tools: [tool(convertArea, { name: NAME, description: DESCRIPTION, schema: PARAMETERS })],

@@ -2,8 +2,9 @@
 
 import OpenAI from 'openai';
 import { DESCRIPTION, NAME, PARAMETERS, QUESTION, convertArea } from './area_tool.mjs';
+import { servedModel } from './served_model.mjs';
 
-const [baseURL, model] = process.argv.slice(2);
+const { baseURL, model } = await servedModel();
 const client = new OpenAI({ baseURL, apiKey: 'none' });
 const runner = client.chat.completions.runTools({
   model,
