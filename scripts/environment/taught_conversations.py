@@ -87,6 +87,26 @@ AREA_OVER_MCP: Tool = {
     "function": CONVERT_AREA["function"] | {"name": "area_convert_area"},
 }
 
+#: The tools of `examples/agent_smolagents.py`, whose answer is a call too.
+AGENT_TOOLS: Sequence[Tool] = (
+    {
+        "type": "function",
+        "function": CONVERT_AREA["function"] | {
+            "parameters": CONVERT_AREA["function"]["parameters"] | {
+                "properties": {
+                    name: {"description": "", **schema}
+                    for name, schema in CONVERT_AREA["function"]["parameters"]["properties"].items()
+                },
+            },
+        },
+    },
+    _tool(
+        "final_answer",
+        "Provides a final answer to the given problem.",
+        answer={"type": "string", "description": "The final answer to the problem"},
+    ),
+)
+
 
 def _user(content: str) -> Message:
     return {"role": "user", "content": content}
@@ -117,6 +137,7 @@ _JEJU = Call("get_weather", '{"city": "제주", "unit": "섭씨"}')
 _LONDON = Call("get_weather", '{"city": "London", "unit": "celsius"}')
 _PARIS = Call("get_weather", '{"city": "Paris", "unit": "celsius"}')
 _AREA = Call("convert_area", '{"value": 84, "from_unit": "제곱미터", "to_unit": "평"}')
+_FINAL_ANSWER = Call("final_answer", '{"answer": "84제곱미터는 약 25.41평입니다."}')
 _AREA_84, _AREA_30, _AREA_100 = (
     Call("area_convert_area", f'{{"value": {value}, "from_unit": "{one}", "to_unit": "{other}"}}')
     for value, one, other in [(84, "제곱미터", "평"), (30, "평", "제곱미터"), (100, "제곱미터", "평")]
@@ -196,6 +217,25 @@ _ONE_MORE_AREA = [
     *_TWO_AREAS_RESULTS,
     {"role": "assistant", "content": _TWO_AREAS_ANSWER},
     _user("그럼 100제곱미터는 몇 평이야?"),
+]
+
+# smolagents tells the model of its calls in text, as Python writes them.
+_AGENT_TASK = [
+    {
+        "role": "system",
+        "content": "주어진 함수로 문제를 풀고, 답을 알게 되면 final_answer로 한 문장으로 답하세요.",
+    },
+    _user("New task:\n84제곱미터는 몇 평이야?"),
+]
+_AGENT_CALL = {"name": _AREA.name, "arguments": json.loads(_AREA.arguments)}
+_AGENT_RESULT = [
+    *_AGENT_TASK,
+    {
+        "role": "assistant",
+        "content": "\nCalling tools:\n"
+        + str([{"id": "call_0", "type": "function", "function": _AGENT_CALL}]),
+    },
+    _user('Observation:\n{"value": 25.41, "unit": "평"}'),
 ]
 
 CONVERSATIONS: tuple[Conversation, ...] = (
@@ -398,6 +438,10 @@ CONVERSATIONS: tuple[Conversation, ...] = (
         "web_title",
         "이 대화에 어울리는 제목을 JSON으로 지어 줘.\n\nUSER: " + _TWO_AREAS,
         '{"title": "넓이 단위 바꾸기"}',
+    ),
+    Conversation("agent_call", _AGENT_TASK, _block(_AREA), None, (_AREA,), AGENT_TOOLS),
+    Conversation(
+        "agent_answer", _AGENT_RESULT, _block(_FINAL_ANSWER), None, (_FINAL_ANSWER,), AGENT_TOOLS
     ),
 )
 

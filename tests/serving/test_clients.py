@@ -31,16 +31,22 @@ ANSWERED = ["convert_area 84 제곱미터 평", "84제곱미터는 약 25.41평�
 NUMBER_AND_UNITS = re.compile(r"convert_area (?P<value>\S+) (제곱미터|평) (?P<to>제곱미터|평)")
 
 
-def lines(*command: str | Path) -> list[str]:
-    """What a program prints; it has to end well."""
-    done = subprocess.run(
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | OFFLINE, timeout=300
     )
+
+
+def lines(*command: str | Path) -> list[str]:
+    """What a program prints; it has to end well."""
+    done = run(*command)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("agent", ["langchain", "litellm", "mcp", "openai_agents", "pydantic_ai"])
+@pytest.mark.parametrize(
+    "agent", ["langchain", "litellm", "mcp", "openai_agents", "pydantic_ai", "smolagents"]
+)
 def test_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
     program = EXAMPLES / f"agent_{agent}.py"
     assert lines(own_environment("agents"), program, f"{server.url}/v1", MODEL) == ANSWERED
@@ -50,6 +56,23 @@ def test_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None
 def test_javascript_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
     program = installed(EXAMPLES / "javascript") / f"agent_{agent}.mjs"
     assert lines(nodejs() / "bin" / "node", program, f"{server.url}/v1", MODEL) == ANSWERED
+
+
+def test_agent_says_in_a_sentence_what_is_wrong_with_its_server(server: Server) -> None:
+    programs = {
+        own_environment("agents"): EXAMPLES / "agent_mcp.py",
+        nodejs() / "bin" / "node": installed(EXAMPLES / "javascript") / "agent_openai.mjs",
+    }
+    nobody = f"http://127.0.0.1:{free_port()}/v1"
+    for interpreter, program in programs.items():
+        for url, name, sentence in [
+            (nobody, MODEL, f"No server at {nobody} "),
+            (server.url, MODEL, f"{server.url}/models answers 404 Not Found: "),
+            (f"{server.url}/v1/", "other", f"The server at {server.url}/v1 has no model 'other': "),
+        ]:
+            done = run(interpreter, program, url, name)
+            assert done.returncode == 1 and not done.stdout
+            assert re.fullmatch(re.escape(sentence) + r"[^\n]*\.\n", done.stderr), done.stderr
 
 
 def test_instructor_gets_an_object_of_the_class(server: Server) -> None:
