@@ -50,8 +50,9 @@ VLLM = "0.32.0"
 SIZES = ("demo", "test", "all")
 REQUIREMENTS = REPOSITORY / "requirements"
 GIGABYTES = 8.0  # 3.8 installed, the rest while it is being unpacked.
-# vLLM wants them, and PyPI has CUDA builds; torchvision's breaks the import of Transformers.
-UNWANTED = ["torchvision", "torchaudio", "torchcodec"]
+# vLLM and xgrammar want them, and PyPI has CUDA builds: torchvision's breaks the import of
+# Transformers, and triton's takes 1 GB for GPUs that are not there.
+UNWANTED = ["torchvision", "torchaudio", "torchcodec", "triton"]
 
 
 class Refusal(Exception):
