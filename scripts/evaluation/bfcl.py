@@ -21,13 +21,12 @@ import contextlib
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 if TYPE_CHECKING:
@@ -52,9 +51,12 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def check_same_run(out: Path, settings: dict[str, Any]) -> None:
-    """Refuse to add answers to those of another model, or to those asked otherwise."""
+    """Refuse to add answers to those of another model, or to those asked otherwise.
+
+    A run without an answer, of a wrong name say, stands in nobody's way.
+    """
     file = out / "run.json"
-    if file.is_file():
+    if file.is_file() and any((out / "answers").glob("*.jsonl")):
         before = json.loads(file.read_text("utf-8"))
         if before != settings:
             differs = ", ".join(key for key in settings if before.get(key) != settings[key])
@@ -77,7 +79,8 @@ def ask(model: ServedModel, entry: Entry) -> Result:
     except (openai.BadRequestError, openai.UnprocessableEntityError) as refused:
         return {"id": entry["id"], "result": f"Error during inference: {refused}"}
     except openai.APIStatusError as error:
-        raise Stopped(f"The server answered {error.status_code}: {error.message}") from error
+        told = error.body.get("message") if isinstance(error.body, dict) else error.message
+        raise Stopped(f"The server answered {error.status_code}: {told}") from error
     except openai.APIConnectionError as error:
         raise Stopped(f"Nobody answers at {model.client.base_url}: {error}") from error
 
@@ -122,6 +125,16 @@ def score(category: str, out: Path) -> Score:
     return Score(category, bfcl_library.group_of(category), right, len(results), of)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_positive.__name__ = "positive number"  # What argparse calls it.
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--url", required=True, help="of the API, such as http://localhost:8000/v1")
@@ -132,18 +145,20 @@ def main() -> None:
         help="all, non_live, live, multi_turn, or the leaderboard's categories; default: all",
     )
     parser.add_argument("--ids", nargs="+", metavar="ID", help="these entries alone")
-    parser.add_argument("--limit", type=int, help="the first so many entries of each category")
+    parser.add_argument("--limit", type=_positive, help="so many of each category, the first")
     parser.add_argument("--out", type=Path, default=Path("bfcl-run"), help="default: %(default)s")
     parser.add_argument("--stream", action="store_true", help="ask for streamed answers")
-    parser.add_argument("--concurrency", type=int, default=16, help="default: %(default)s")
+    parser.add_argument(
+        "--concurrency", type=_positive, default=16, help="default: %(default)s"
+    )
     parser.add_argument(
         "--temperature", type=float, default=0.001, help="the leaderboard's is %(default)s"
     )
-    parser.add_argument("--max-tokens", type=int, help="of an answer; default: the server's")
+    parser.add_argument("--max-tokens", type=_positive, help="of an answer; default: the server's")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for an answer")
     options = parser.parse_args()
     if importlib.util.find_spec("bfcl_eval") is None:
-        sys.exit(_in_its_environment())
+        _in_its_environment()
     try:
         run(options)
     except Stopped as stopped:
@@ -152,12 +167,13 @@ def main() -> None:
         sys.exit("\nInterrupted: the same command goes on from here.")
 
 
-def _in_its_environment() -> int:
-    """Run this again, where the leaderboard's library is."""
+def _in_its_environment() -> NoReturn:
+    """Go on where the leaderboard's library is, in this process's place: one is there to stop."""
     sys.path.insert(0, str(REPOSITORY / "scripts" / "environment"))
     from setup_env import own_environment
 
-    return subprocess.call([str(own_environment("bfcl")), *sys.argv])
+    python = str(own_environment("bfcl"))
+    os.execv(python, [python, *sys.argv])
 
 
 def run(options: argparse.Namespace) -> None:
@@ -175,6 +191,8 @@ def run(options: argparse.Namespace) -> None:
             for entry in bfcl_library.entries(category)[:options.limit]
             if options.ids is None or entry["id"] in options.ids
         ]
+    if unknown := set(options.ids or ()).difference(entry["id"] for entry in wanted):
+        sys.exit(f"No such entry in these categories: {', '.join(sorted(unknown))}.")
     check_same_run(options.out, {
         "model": options.model, "stream": options.stream, "temperature": options.temperature,
         "max_tokens": options.max_tokens, "bfcl_eval": version("bfcl_eval"),

@@ -14,11 +14,10 @@ import argparse
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -89,16 +88,17 @@ def main() -> None:
     if unknown := [name for name in NO_TASK if name in tasks]:
         parser.error(f"no task in the harness: {', '.join(unknown)}")
     if importlib.util.find_spec("lm_eval") is None:
-        sys.exit(_in_its_environment())
+        _in_its_environment()
     run(options, tasks)
 
 
-def _in_its_environment() -> int:
-    """Run this again, where the harness is."""
+def _in_its_environment() -> NoReturn:
+    """Go on where the harness is, in this process's place: one is there to stop."""
     sys.path.insert(0, str(REPOSITORY / "scripts" / "environment"))
     from setup_env import own_environment
 
-    return subprocess.call([str(own_environment("lm-eval")), *sys.argv])
+    python = str(own_environment("lm-eval"))
+    os.execv(python, [python, *sys.argv])
 
 
 def run(options: argparse.Namespace, tasks: Sequence[str]) -> None:

@@ -28,7 +28,10 @@ def test_a_line_that_an_interruption_cut_off_is_asked_again(tmp_path: Path) -> N
 
 
 def test_answers_of_another_run_are_not_added_to(tmp_path: Path) -> None:
+    check_same_run(tmp_path, {"model": "a wrong name", "stream": False})
     check_same_run(tmp_path, {"model": "a", "stream": False})
+    bfcl.result_file(tmp_path, "multiple").parent.mkdir()
+    bfcl.result_file(tmp_path, "multiple").touch()
     check_same_run(tmp_path, {"model": "a", "stream": False})
     with pytest.raises(Stopped, match=r"another run \(stream\): give another --out"):
         check_same_run(tmp_path, {"model": "a", "stream": True})
@@ -106,6 +109,18 @@ def test_without_a_server_it_says_so_and_keeps_nothing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "Nobody answers at http://127.0.0.1:9/v1" in done.stderr
     assert "The same command goes on from here." in done.stderr
+
+
+@pytest.mark.slow
+def test_an_entry_that_is_none_is_told(tmp_path: Path) -> None:
+    done = run("http://127.0.0.1:9/v1", tmp_path, "--ids", RIGHT[0], "simple_python_9999")
+    assert done.returncode == 1
+    assert done.stderr.endswith("No such entry in these categories: simple_python_9999.\n")
+
+
+def test_numbers_are_positive(tmp_path: Path) -> None:
+    done = run("http://127.0.0.1:9/v1", tmp_path, "--concurrency", "0")
+    assert done.returncode == 2 and "invalid positive number value: '0'" in done.stderr
 
 
 @pytest.mark.slow
