@@ -58,6 +58,7 @@ class Writer(Protocol):
 
 def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     """A schema without combining keywords; False where nothing is valid by it."""
+    schema = _with_room(schema)
     counted = _by_count(schema)
     if counted == []:
         return _write_no_object(writer, schema, place, depth)
@@ -448,6 +449,24 @@ def _with_names(
             if isinstance(name, str):
                 allowed.setdefault(name, True if further is None else further)
     return allowed, patterns, False
+
+
+def _with_room(schema: Schema) -> Schema:
+    """An object that has to have more members than it names, with those, and others."""
+    members, least = schema.get("properties"), _number(schema.get("minProperties"))
+    others = ("additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames")
+    if not (isinstance(members, dict) and isinstance(least, int)) or any(
+        key in schema for key in others
+    ):
+        return schema
+    required = schema.get("required", [])
+    if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
+        return schema
+    possible = [name for name, member in members.items() if member is not False]
+    if least <= len({*possible, *required}):
+        return schema
+    return {**schema, "additionalProperties": True,
+            "required": list(dict.fromkeys([*required, *possible]))}
 
 
 def _by_count(schema: Schema) -> list[Schema] | None:

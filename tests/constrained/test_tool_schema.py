@@ -144,6 +144,10 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         members(properties={name: {"type": "null"} for name in "abc"}, minProperties=2),
         ['{"a": null, "c": null}'], ['{"a": null}', "{}"],
     ),
+    "more members than are named": (
+        members(properties={"a": {"type": "null"}}, minProperties=2),
+        ['{"a": null, "b": 1}', '{"a": null, "b": 1, "c": 2}'], ['{"a": null}', "{}", '{"b": 1}'],
+    ),
     "a tuple of draft 7": (
         {"$schema": "http://json-schema.org/draft-07/schema#", **one(
             {"type": "array", "items": [{"type": "integer"}], "additionalItems": False})},
@@ -259,6 +263,8 @@ FREE: list[tuple[Any, str, str, str]] = [
     (one({"type": "date"}), "'type' at $.a", '{"a": 1}', '{"b": 1}'),
     (one({"type": "integer", "minimum": "1"}), "'minimum' at $.a", '{"a": 1}', '{"a": "x"}'),
     (members(properties={"a": LIST}, required="a"), "'required' at $", "{}", '{"a": 1}'),
+    (members(properties={"a": {"type": "null"}}, minProperties=4), "'minProperties' at $",
+     '{"a": null, "b": 1}', '{"a": 1}'),
     (members(properties=7), "'properties' at $", '{"a": 1}', "[]"),
     (one(7), "'schema' at $.a", '{"a": 1}', '{"b": 1}'),
     (one(False), "'schema' at $", '{"a": 1}', "[]"),
