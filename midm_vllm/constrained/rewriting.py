@@ -185,7 +185,7 @@ class Rewriting:
         if len(branches) > MAX_BRANCHES and _listed(branches) is None:
             self.free(keyword, place, f"it has more than {MAX_BRANCHES} schemas")
             return [True]
-        if keyword == "oneOf" and not all_disjoint(branches, self._look_up):
+        if keyword == "oneOf" and not all_disjoint(branches, self.look_up):
             around = {key: value for key, value in schema.items() if key != "oneOf"}
             parted = list(self._parted(branches, around))
             if parted and None not in parted:
@@ -202,10 +202,10 @@ class Rewriting:
         for number, branch in enumerate(branches):
             others = [
                 other for index, other in enumerate(branches)
-                if index != number and not disjoint(branch, other, self._look_up)
+                if index != number and not disjoint(branch, other, self.look_up)
             ]
             base = {**around, **branch} if isinstance(branch, dict) else around
-            denied = [denial(other, base, self._look_up) for other in others]
+            denied = [denial(other, base, self.look_up) for other in others]
             if None in denied:
                 yield None
             else:
@@ -260,7 +260,7 @@ class Rewriting:
                 values = _listed(branches)
                 yield keyword, branches if values is None else [{"enum": values}]
             elif keyword == "not":
-                denied = denial(value, base, self._look_up)
+                denied = denial(value, base, self.look_up)
                 if denied is None:
                     self.free("not", place, "what it excludes cannot be told from the rest")
                 else:
@@ -283,7 +283,7 @@ class Rewriting:
         then, otherwise = schema.get("then", True), schema.get("else", True)
         if then is True and otherwise is True:
             return
-        denied = denial(condition, base, self._look_up)
+        denied = denial(condition, base, self.look_up)
         if denied is None:
             self.free("if", place, "what does not match it cannot be told from what does")
         else:
@@ -311,7 +311,7 @@ class Rewriting:
             return None
         return target
 
-    def _look_up(self, reference: str) -> Any:
+    def look_up(self, reference: str) -> Any:
         """What a reference means to those that compare schemas, who may lose themselves in it."""
         self._looked += 1
         return self._resolve(reference) if self._looked <= self._limit else None

@@ -34,6 +34,9 @@ class Writer(Protocol):
     def node(self, schema: Any, place: str, depth: int) -> Any:
         """A schema inside, rewritten."""
 
+    def look_up(self, reference: str) -> Any:
+        """What a reference means; None where it means nothing."""
+
     def free(self, keyword: str, place: str, reason: str) -> None:
         """Note that a keyword is not enforced."""
 

@@ -19,7 +19,7 @@ from midm_vllm.constrained.scalars import (
     write_numbers,
     write_text,
 )
-from midm_vllm.constrained.vocabulary import TYPES
+from midm_vllm.constrained.vocabulary import ANNOTATIONS, TYPES
 
 MAX_ITEMS = 5_000
 #: Arrays without the same item twice are listed, up to as many.
@@ -137,7 +137,9 @@ def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: i
     if schema.get("uniqueItems") is True and written.get("maxItems", 2) > 1:
         if "anyOf" in written:  # Of its numbers, some of which are given up then.
             written |= written.pop("anyOf")[0]
-        arrays = None if prefix else _arrays_without_repetition(written)
+        arrays = None if prefix else _arrays_without_repetition(
+            written, _values_meant(writer, items, written.get("items"))
+        )
         if arrays is None:
             writer.free("uniqueItems", place, "its items are too many to be counted")
         elif writer.counts(2 * len(arrays), place):
@@ -148,12 +150,33 @@ def _items(writer: Writer, schema: Schema, written: Schema, place: str, depth: i
             ]
 
 
-def _arrays_without_repetition(written: Schema) -> list[list[Any]] | None:
-    items = written.get("items")
-    if not isinstance(items, dict):
+def _values_meant(writer: Writer, items: Any, written: Any) -> Sequence[Any] | None:
+    """The values that items may have, where they are listed, here or by a reference."""
+    if isinstance(items, dict) and items.keys() - ANNOTATIONS == {"$ref"} and isinstance(
+        items["$ref"], str
+    ):
+        written = writer.look_up(items["$ref"])
+        written = isinstance(written, dict) and {
+            key: value for key, value in written.items() if key not in ANNOTATIONS
+        }
+    if written == {"type": "boolean"}:
+        return [True, False]
+    values = choices(written)
+    if values is None or not written.keys() <= {"enum", "const", "type"}:
         return None
-    values = [True, False] if items == {"type": "boolean"} else choices(items)
-    if values is None or not items.keys() <= {"enum", "type"} or len(values) > 8:
+    kind = written.get("type")
+    fitting = {None: object, "string": str, "integer": int}.get(str(kind) if kind else None)
+    if fitting is None or not all(isinstance(each, fitting) for each in values):
+        return None
+    return values if kind != "integer" or not any(isinstance(each, bool) for each in values) else (
+        None
+    )
+
+
+def _arrays_without_repetition(
+    written: Schema, values: Sequence[Any] | None
+) -> list[list[Any]] | None:
+    if values is None or len(values) > 8 or len({same(each) for each in values}) < len(values):
         return None
     sizes = range(written.get("minItems", 0), min(len(values), written.get("maxItems", 99)) + 1)
     if sum(math.perm(len(values), size) for size in sizes) <= MAX_ARRAYS:

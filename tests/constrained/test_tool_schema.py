@@ -140,6 +140,11 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         one({"type": "array", "items": {"enum": [1, 2]}, "uniqueItems": True}),
         ['{"a": []}', '{"a": [2, 1]}'], ['{"a": [1, 1]}', '{"a": [3]}'],
     ),
+    "the same member of an enumeration once": (
+        one({"type": "array", "items": {"$ref": "#/$defs/E"}, "uniqueItems": True},
+            **{"$defs": {"E": {"enum": ["x", "y"], "title": "E", "type": "string"}}}),
+        ['{"a": []}', '{"a": ["y", "x"]}'], ['{"a": ["x", "x"]}', '{"a": ["z"]}'],
+    ),
     "a number of members": (
         members(properties={name: {"type": "null"} for name in "abc"}, minProperties=2),
         ['{"a": null, "c": null}'], ['{"a": null}', "{}"],
