@@ -95,7 +95,7 @@ def write_members(
             written["additionalProperties"] = further and writer.node(further, f"{place}.*", depth)
     elif further is False or patterns or sum(map(len, named)) > MAX_NAMES:
         written["additionalProperties"] = False
-    elif writer.counts(2 + sum(map(len, named)) // 10, place):
+    elif writer.counts(6 + sum(map(len, named)) // 10, place):
         # llguidance would take a name that is written with escapes for another.
         written["patternProperties"] = {
             all_but(named): True if further is True else writer.node(further, f"{place}.*", depth)
