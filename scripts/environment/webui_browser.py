@@ -77,16 +77,16 @@ def see_contents(page: Page, called: str, answered: str, number: int) -> None:
 
 
 def use(page: Page, pictures: Path) -> None:
-    page.get_by_role("button", name="시작").click()
-    page.locator("#integration-menu-button").click()
-    page.get_by_text(re.compile("^도구")).first.click()  # And how many there are.
-    page.get_by_text(TOOL, exact=True).first.click()
-    page.keyboard.press("Escape")
-
     def save(name: str) -> None:
         # What moves has arrived in the picture.
         page.screenshot(path=pictures / f"open-webui-{name}.png", animations="disabled")
 
+    page.get_by_role("button", name="시작").click()
+    page.locator("#integration-menu-button").click()
+    page.get_by_text(re.compile("^도구")).first.click()  # And how many there are.
+    page.get_by_text(TOOL, exact=True).first.click()
+    save("tools")
+    page.keyboard.press("Escape")
     ask(page, "web_parallel_calls")
     see(page, "web_parallel_calls", "web_answer", 0)
     save("answer")

@@ -67,7 +67,7 @@ def test_a_browser_sees_two_calls_the_answer_and_another_turn(tmp_path: Path) ->
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert {file.name for file in tmp_path.iterdir()} == {
-        "open-webui-answer.png", "open-webui-calls.png", "open-webui-follow-up.png"
+        f"open-webui-{name}.png" for name in ("tools", "answer", "calls", "follow-up")
     }
     assert len(servers(ended.stdout)) == 3
     assert not any(map(processes_left, servers(ended.stdout)))
