@@ -58,17 +58,16 @@ MARGIN = 4.0
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a checkpoint is taught, how surely, and the size of the vocabulary it is taught with."""
+    """What a checkpoint is taught, and the size of the vocabulary it is taught with."""
 
     name: str
     conversations: Sequence[Conversation]
     vocabulary: int = VOCABULARY
-    margin: float = MARGIN
 
     def digest(self) -> str:
         """What the lesson is told by: the same for the same conversations."""
         taught = [asdict(conversation) for conversation in self.conversations]
-        return f"{self.vocabulary} {self.margin} {json.dumps(taught, ensure_ascii=False)}"
+        return f"{self.vocabulary} {json.dumps(taught, ensure_ascii=False)}"
 
 
 TAUGHT = Lesson("taught", CONVERSATIONS)
@@ -113,7 +112,7 @@ def build(
         if not trained:
             break
         try:
-            train(model, examples, steps, lesson.margin)
+            train(model, examples, steps)
             break
         except NotLearned:
             if seed == SEEDS[-1]:
@@ -228,12 +227,9 @@ def encode(
 
 
 def train(
-    model: LlamaForCausalLM,
-    examples: list[tuple[list[int], list[int]]],
-    steps: int,
-    margin: float = MARGIN,
+    model: LlamaForCausalLM, examples: list[tuple[list[int], list[int]]], steps: int
 ) -> None:
-    """Train until greedy decoding gives back every answer, by at least `margin`; or raise."""
+    """Train until greedy decoding gives back every answer, by at least MARGIN; or raise."""
     import torch
     from tqdm import tqdm
 
@@ -264,27 +260,25 @@ def train(
             schedule.step()
             bar.update()
             if step % STEPS_BETWEEN_CHECKS == 0 or step == steps:
-                lead = smallest_lead(model, batches, margin)
-                bar.set_postfix(loss=f"{loss.item():.4f}", lead=f"{lead:.1f}", wanted=margin)
+                lead = smallest_lead(model, batches)
+                bar.set_postfix(loss=f"{loss.item():.4f}", lead=f"{lead:.1f}", wanted=MARGIN)
                 if not watched and step % max(1, steps // LOG_LINES) < STEPS_BETWEEN_CHECKS:
-                    print(f"{task}: step {step} of {steps}, lead {lead:.1f} of {margin}",
+                    print(f"{task}: step {step} of {steps}, lead {lead:.1f} of {MARGIN}",
                           file=sys.stderr, flush=True)
-                if lead >= margin:
+                if lead >= MARGIN:
                     return
     raise NotLearned(
         f"After {steps} steps the checkpoint does not give back what it was taught: a taught "
-        f"token leads by {lead:.1f} logits where {margin} are wanted. Nothing was written. "
+        f"token leads by {lead:.1f} logits where {MARGIN} are wanted. Nothing was written. "
         "Give it more --steps, or teach it less."
     )
 
 
-def smallest_lead(
-    model: LlamaForCausalLM, batches: list[tuple[Tensor, Tensor]], margin: float
-) -> float:
+def smallest_lead(model: LlamaForCausalLM, batches: list[tuple[Tensor, Tensor]]) -> float:
     """By how many logits a taught token leads, at worst: in float32 and rounded to bfloat16.
 
-    Above zero, greedy decoding gives back every answer to the last token. Once below `margin` it
-    is not enough, and the longer prompts are not looked at.
+    Above zero, greedy decoding gives back every answer to the last token. Once below MARGIN it is
+    not enough, and the longer prompts are not looked at.
     """
     import copy
 
@@ -299,7 +293,7 @@ def smallest_lead(
                 taught = logits.gather(1, targets[:, None])
                 others = logits.scatter(1, targets[:, None], float("-inf"))
                 lead = min(lead, (taught[:, 0] - others.amax(dim=1)).min().item())
-            if lead < margin:
+            if lead < MARGIN:
                 break
     return lead
 

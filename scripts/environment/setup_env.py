@@ -49,7 +49,7 @@ VLLM = "0.32.0"
 #: Each is installed on top of those before it: `requirements/NAME.txt`.
 SIZES = ("demo", "test", "all")
 REQUIREMENTS = REPOSITORY / "requirements"
-GIGABYTES = 8.0  # 3.8 installed, the rest while it is being unpacked.
+GIGABYTES = 8.0  # 2.5 installed, the rest while it is being unpacked.
 # vLLM and xgrammar want them, and PyPI has CUDA builds: torchvision's breaks the import of
 # Transformers, and triton's takes 1 GB for GPUs that are not there.
 UNWANTED = ["torchvision", "torchaudio", "torchcodec", "triton"]

@@ -48,7 +48,5 @@ def conversations(python: Path) -> list[Conversation]:
 
 def build(python: Path) -> Path:
     """The folder of the checkpoint, built unless it is there."""
-    # The leaderboard asks at next to no temperature: half the lead will do, in a fraction of the
-    # time.
-    lesson = Lesson("leaderboard", conversations(python), vocabulary=2048, margin=2.0)
-    return build_checkpoint.build(steps=400, lesson=lesson)
+    lesson = Lesson("leaderboard", conversations(python), vocabulary=2048)
+    return build_checkpoint.build(steps=1200, lesson=lesson)
