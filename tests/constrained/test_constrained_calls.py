@@ -17,6 +17,8 @@ from constrained_schemas import SCHEMAS
 from prove_constrained_calls import CHOICES, MODEL, Trial, prove, serve_arguments, trials
 from vllm_server import Server, run_server
 
+pytestmark = pytest.mark.first
+
 QUESTION = [{"role": "user", "content": "?"}]
 REASON = r"the tool \W*f\W* cannot be held to its schema: .*contains.* at \$\.a"
 UNSUPPORTED = {

@@ -16,6 +16,8 @@ from vllm_server import Server
 
 import midm_vllm
 
+pytestmark = pytest.mark.first
+
 #: Options of programs other than vLLM's server and the repository's, in running text.
 OTHERS = {"--no-deps", "--target", "--upgrade", "--env", "--volume", "--gpus", "--ipc", "--user",
           "--build-arg", "--follow"}

@@ -238,7 +238,7 @@ def nested(depth: int) -> str:
         ('[{"role": "assistant", "tool_calls": 5}]', "annot be rendered"),
         ('[{"role": "assistant", "tool_calls": [{"function": 5}]}]', "annot be rendered"),
         ('{"messages": [{"role": "user", "content": ""}], "tools": [{"function": 5}]}', None),
-        (nested(5_000), "nested too deeply"),
+        (nested(5_000), None),
         ("[" * 100_000, "nested too deeply"),
         ("9" * 5_000, "not JSON"),
     ],

@@ -14,6 +14,8 @@ from vllm_server import run_server
 
 from midm_vllm.models.tokenizer import Midm_bitext_Tokenizer
 
+pytestmark = pytest.mark.first
+
 TOKENIZER = Path(__file__).parent / "checkpoints" / "tokenizer"
 TOKENIZER_FILES = ("midm_bitext_tokenizer.model", "tokenizer_config.json",
                    "special_tokens_map.json")

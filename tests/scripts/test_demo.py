@@ -18,6 +18,8 @@ from rich.console import Console
 from taught_conversations import BY_NAME
 from test_vllm_server import processes_left
 
+pytestmark = pytest.mark.first
+
 AGENT_DEMO = [sys.executable, str(REPOSITORY / "scripts" / "environment" / "agent_demo.py")]
 
 

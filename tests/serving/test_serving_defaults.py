@@ -25,6 +25,8 @@ from vllm_server import Server, run_server
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
 
+pytestmark = pytest.mark.first
+
 PACKAGED = str(PACKAGED_TEMPLATE)
 PARSER = ("--tool-call-parser", "midm-parser")
 Parse = Callable[..., argparse.Namespace]

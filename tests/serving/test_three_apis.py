@@ -18,6 +18,8 @@ from conftest import MODEL, openai_client, serve_arguments
 from taught_conversations import BY_NAME, CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
+pytestmark = pytest.mark.first
+
 #: A question, its calls, and the taught answer once the calls' results are there.
 LOOPS = [
     ("area_call", "area_answer"),

@@ -12,6 +12,7 @@ first of them) and `argmax` (behind each prompt token but the last; empty with
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -44,6 +45,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "skip_tokenizer_init": True,
         **job["engine"],
     }
+    gc.freeze()  # vLLM collects eight times an engine: two of its three seconds.
     try:
         llm = LLM(**options)
         try:
