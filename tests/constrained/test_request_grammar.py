@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from grammar_texts import allows
 from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
+from log_lines import log_lines
 from openai.types.responses import ToolChoiceAllowed
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
@@ -20,6 +18,7 @@ from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_
 from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
 from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
+from midm_vllm.serving import constraints
 from midm_vllm.serving.constraints import MOST_TOOLS, _once
 from midm_vllm.serving.tool_parser import MidmToolParser
 
@@ -272,28 +271,17 @@ def test_a_strict_schema_that_cannot_be_enforced_is_named_with_its_tool(choice: 
         grammar_of(request)
 
 
-def test_without_strict_it_is_enforced_but_for_that_place_and_said_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_without_strict_it_is_enforced_but_for_that_place_and_said_once() -> None:
     _once.cache_clear()
-    with caplog.at_level("WARNING", logger="vllm.midm_vllm"), propagating():
+    with log_lines(constraints.logger) as lines:
         for _ in range(3):
             grammar = grammar_of(chat(tools=unsupported(), tool_choice="required"))
     call = '<tool_call>{"name": "f", "arguments": {"a": [1], "b": %s}}</tool_call>'
     assert allows(grammar, call % "1") and not allows(grammar, call % '"x"')
-    assert [record.getMessage() for record in caplog.records if "contains" in record.message] == [
+    assert [line for line in lines if "contains" in line] == [
         "The arguments of the tool 'f' are not held to 'contains' at $.a: "
         "a grammar cannot look for an item."
     ]
-
-
-@contextmanager
-def propagating() -> Iterator[None]:
-    """vLLM's logger keeps its records from pytest."""
-    logger = logging.getLogger("vllm")
-    before, logger.propagate = logger.propagate, True
-    yield
-    logger.propagate = before
 
 
 FORMATS = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from conftest import MODEL
+from log_lines import log_lines
 from markup_cases import CASES
 from prometheus_client import REGISTRY
 from tokenizers import Tokenizer
@@ -167,27 +168,25 @@ def test_labels_hold_nothing_that_users_or_models_say() -> None:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Any:
-    monkeypatch.setattr(imperfect_outputs.logger, "propagate", True)
-    monkeypatch.setattr(logging.getLogger("vllm"), "propagate", True)
-    caplog.set_level("INFO", imperfect_outputs.logger.name)
+def log() -> Iterator[list[str]]:
     imperfect_outputs.log_limit.cache_clear()
-    yield caplog
+    with log_lines(imperfect_outputs.logger) as lines:
+        yield lines
     imperfect_outputs.log_limit.cache_clear()
 
 
-def test_imperfect_outputs_are_logged_only_if_asked(log: pytest.LogCaptureFixture) -> None:
+def test_imperfect_outputs_are_logged_only_if_asked(log: list[str]) -> None:
     stream(BY_ID["no closing tag"], 7)
-    assert not log.messages
+    assert not log
 
 
 def test_an_imperfect_output_is_logged(
-    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIDM_VLLM_LOG_IMPERFECT", "200")
     stream(BY_ID["one call"], 7)
     stream(BY_ID["no closing tag"], 7)
-    warning, line = log.messages
+    warning, line = log
     assert "users' text" in warning
     logged = json.loads(line.partition(": ")[2])
     assert "".join(piece["text"] for piece in logged["pieces"]) == BY_ID["no closing tag"]
@@ -198,11 +197,11 @@ def test_an_imperfect_output_is_logged(
 
 
 def test_the_log_holds_no_more_than_the_limit(
-    log: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    log: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIDM_VLLM_LOG_IMPERFECT", "20")
     stream(BY_ID["no closing tag"], 7)
-    logged = json.loads(log.messages[-1].partition(": ")[2])
+    logged = json.loads(log[-1].partition(": ")[2])
     assert "".join(piece["text"] for piece in logged["pieces"]) == BY_ID["no closing tag"][:20]
     assert logged["logged_in_part"]
 

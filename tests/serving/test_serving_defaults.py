@@ -20,6 +20,7 @@ import openai
 import pytest
 from chat_completions import answers, expected, request, streamed_answers
 from conftest import MODEL, openai_client
+from log_lines import log_lines
 from taught_conversations import CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
@@ -56,17 +57,8 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
 @pytest.fixture
 def log() -> Iterator[list[str]]:
     """What midm-vllm says through vLLM's log."""
-    lines: list[str] = []
-
-    def keep(record: logging.LogRecord) -> bool:
-        lines.append(record.getMessage())
-        return True
-
-    # A handler would not outlive vLLM's setting up of the log.
-    logger = logging.getLogger("vllm.midm_vllm")
-    logger.addFilter(keep)
-    yield lines
-    logger.removeFilter(keep)
+    with log_lines(logging.getLogger("vllm.midm_vllm")) as lines:
+        yield lines
 
 
 @pytest.fixture(scope="module")
