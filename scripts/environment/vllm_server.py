@@ -20,15 +20,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 # For a machine without network and with little memory: no hub, no usage report, a key-value
-# cache of one GiB. And for networks so small that threads wait for each other most of the time:
-# one, on any core (vLLM would bind each of several engines to the same one). What the caller's
-# environment says of these counts.
+# cache of one GiB. What the caller's environment says of these counts.
 ENVIRONMENT = MappingProxyType({
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "OMP_NUM_THREADS": "1",
 })
 VLLM = str(Path(sys.executable).with_name("vllm"))
 STARTUP_SECONDS = 300.0

@@ -19,15 +19,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from vllm_server import ENVIRONMENT
-
-# Before vLLM is imported.
-os.environ.update({
-    **ENVIRONMENT,
-    **os.environ,
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-})
+# Before vLLM is imported. The compilation that is off is that of the sampler's
+# helper for ranks, 20 seconds; vLLM's own is each job's choice.
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    VLLM_CPU_KVCACHE_SPACE="1",
+    VLLM_ENABLE_V1_MULTIPROCESSING="0",
+    VLLM_LOGGING_LEVEL="WARNING",
+    VLLM_NO_USAGE_STATS="1",
+)
 
 from vllm import LLM, SamplingParams  # noqa: E402
 from vllm.distributed import cleanup_dist_env_and_memory  # noqa: E402
