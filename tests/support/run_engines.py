@@ -45,7 +45,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         "skip_tokenizer_init": True,
         **job["engine"],
     }
-    gc.freeze()  # vLLM collects eight times an engine: two of its three seconds.
+    gc.freeze()  # vLLM collects eight times an engine: a third of its time goes with that.
     try:
         llm = LLM(**options)
         try:
