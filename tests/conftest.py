@@ -19,6 +19,9 @@ from shared_server import shared_server
 from vllm_server import Server, run_server
 
 MODEL = "midm"
+#: For a server: its engine computes in the process that schedules, as on one GPU. On CPUs vLLM has
+#: another process for it, which first imports vLLM, and after each step waits a second by spinning.
+ENGINE_IN_ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,7 +69,8 @@ def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # What pytest's processes have in common.
-    with shared_server(serve_arguments(checkpoint), folder) as running:
+    arguments = serve_arguments(checkpoint)
+    with shared_server(arguments, folder, ENGINE_IN_ONE_PROCESS) as running:
         yield running
 
 

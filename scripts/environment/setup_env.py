@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Iterable, List, Optional, Tuple
 
@@ -185,15 +186,18 @@ def run_pip(python: Path, log: Path, *arguments: str) -> None:
 
 def install(python: Path, size: str) -> None:
     """Install the locked versions, then the package itself."""
-    log = ENVIRONMENT / "pip.log"
+    log, torch_log = ENVIRONMENT / "pip.log", ENVIRONMENT / "pip-torch.log"
     log.write_text("")
+    torch_log.write_text("")
     print(f"Installing torch {TORCH} and vLLM {VLLM} for the CPU: a minute or two.", flush=True)
-    install_torch(python, log)
     wanted = SIZES[: SIZES.index(size) + 1]
     files = [f"--requirement={lock_of(name)}" for name in wanted]
     # The lock names everything, so nothing is resolved, and nothing comes that it does not name.
     exactly = ("install", "--no-deps", "--no-compile")
-    run_pip(python, log, *exactly, *files)
+    with ThreadPoolExecutor() as beside:  # One pip unpacks on one core; nothing is in both.
+        torch = beside.submit(install_torch, python, torch_log)
+        run_pip(python, log, *exactly, *files)
+        torch.result()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "pyproject.toml").write_text(metadata_project(VLLM))
         run_pip(

@@ -13,6 +13,7 @@ import jsonschema
 import openai
 import pytest
 from chat_completions import answers, streamed_answers
+from conftest import ENGINE_IN_ONE_PROCESS
 from constrained_schemas import SCHEMAS
 from prove_constrained_calls import CHOICES, MODEL, Trial, prove, serve_arguments, trials
 from tokenizers import Tokenizer
@@ -34,7 +35,8 @@ def untrained(
     untrained_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     log = tmp_path_factory.mktemp("untrained") / "vllm.log"
-    with run_server(serve_arguments(untrained_checkpoint), log) as running:
+    arguments = serve_arguments(untrained_checkpoint)
+    with run_server(arguments, log, ENGINE_IN_ONE_PROCESS) as running:
         yield running
 
 

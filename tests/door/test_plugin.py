@@ -43,12 +43,22 @@ def test_registering_imports_no_parser_no_model_no_torch_and_nothing_of_vllm() -
     assert not ours & set(loaded)
 
 
-def test_an_api_server_of_another_model_pays_for_no_parser_and_no_grammar() -> None:
-    loaded = run(
+@pytest.fixture(scope="module")
+def api_server() -> list[str]:
+    """What an API server of any model has loaded for the plugin, then for midm-parser."""
+    return run(
         "import sys, vllm.entrypoints.openai.api_server; before = set(sys.modules)\n"
         "from midm_vllm.plugin import register; register()\n"
-        "print(*sorted(set(sys.modules) - before))"
-    ).splitlines()[-1].split()
+        "print(*sorted(set(sys.modules) - before))\n"
+        "from vllm.tool_parsers import ToolParserManager\n"
+        "print(ToolParserManager.get_tool_parser('midm-parser').__name__)"
+    ).splitlines()[-2:]
+
+
+def test_an_api_server_of_another_model_pays_for_no_parser_and_no_grammar(
+    api_server: list[str]
+) -> None:
+    loaded = api_server[0].split()
     ours = {name for name in loaded if name.startswith("midm_vllm")}
     assert "midm_vllm.models.configuration" in ours
     assert not ours & {
@@ -59,18 +69,18 @@ def test_an_api_server_of_another_model_pays_for_no_parser_and_no_grammar() -> N
     assert foreign <= {"configuration_gpt2", "configuration_llama"}
 
 
-@pytest.mark.parametrize("order", ["before", "after"])
-def test_parser_is_registered_whether_vllm_was_imported(order: str) -> None:
-    steps = ["from midm_vllm.plugin import register; register()", "import vllm.tool_parsers"]
-    if order == "after":
-        steps.reverse()
-    shown = run("\n".join([
-        *steps,
-        "import sys",
-        "from vllm.tool_parsers import ToolParserManager",
-        "assert 'midm_vllm.serving.tool_parser' not in sys.modules",
-        "print(ToolParserManager.get_tool_parser('midm-parser').__name__)",
-    ]))
+def test_parser_is_registered_where_vllm_was_imported(api_server: list[str]) -> None:
+    assert api_server[1] == "MidmToolParser"
+
+
+def test_parser_is_registered_before_vllm_is_imported() -> None:
+    shown = run(
+        "from midm_vllm.plugin import register; register()\n"
+        "import sys\n"
+        "from vllm.tool_parsers import ToolParserManager\n"
+        "assert 'midm_vllm.serving.tool_parser' not in sys.modules\n"
+        "print(ToolParserManager.get_tool_parser('midm-parser').__name__)"
+    )
     assert shown.split()[-1] == "MidmToolParser"
 
 

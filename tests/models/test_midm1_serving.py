@@ -8,7 +8,7 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import MODEL, openai_client
+from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client
 from midm1_reference import PlainMidm
 from vllm_server import run_server
 
@@ -42,7 +42,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[openai.OpenAI]:
     for name in TOKENIZER_FILES:
         (checkpoint / name).write_bytes((TOKENIZER / name).read_bytes())
     arguments = ["serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager"]
-    with run_server(arguments, folder / "vllm.log") as server:
+    with run_server(arguments, folder / "vllm.log", ENGINE_IN_ONE_PROCESS) as server:
         yield openai_client(server)
 
 

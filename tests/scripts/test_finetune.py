@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from build_checkpoint import REPOSITORY
-from conftest import MODEL, openai_client, serve_arguments
+from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client, serve_arguments
 from setup_env import own_environment
 from transformers import AutoTokenizer
 from vllm_server import run_server
@@ -81,7 +81,8 @@ def test_the_result_is_served_and_calls_the_new_tool(
     out = tmp_path / "finetuned"
     script = EXAMPLES / "finetune_trl.py"
     in_trl(script, str(checkpoint), str(CONVERSATIONS), str(out), *WAYS[way])
-    with run_server(serve_arguments(out), tmp_path / "vllm.log") as server:
+    log = tmp_path / "vllm.log"
+    with run_server(serve_arguments(out), log, ENGINE_IN_ONE_PROCESS) as server:
         client = openai_client(server)
         for messages, tools, message in answers():
             answer = client.chat.completions.create(

@@ -17,7 +17,7 @@ from chat_completions import (
     request,
     streamed_answers,
 )
-from conftest import openai_client, serve_arguments
+from conftest import ENGINE_IN_ONE_PROCESS, openai_client, serve_arguments
 from taught_conversations import BY_NAME, CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
@@ -144,7 +144,7 @@ async def test_streams_at_the_same_time_do_not_touch_each_other(server: Server) 
 def test_deltas_of_speculative_decoding_lose_nothing(checkpoint: Path, tmp_path: Path) -> None:
     speculation = {"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 3}
     arguments = serve_arguments(checkpoint, "--speculative-config", json.dumps(speculation))
-    with run_server(arguments, tmp_path / "vllm.log") as running:
+    with run_server(arguments, tmp_path / "vllm.log", ENGINE_IN_ONE_PROCESS) as running:
         client = openai_client(running)
         for conversation in CONVERSATIONS:
             chunks = client.chat.completions.create(**request(conversation), stream=True)

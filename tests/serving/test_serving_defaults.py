@@ -19,7 +19,7 @@ import httpx
 import openai
 import pytest
 from chat_completions import answers, expected, request, streamed_answers
-from conftest import MODEL, openai_client
+from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client
 from log_lines import log_lines
 from taught_conversations import CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
@@ -283,7 +283,8 @@ def configured_client(
         f"served-model-name: {MODEL}\ntool-call-parser: midm-parser\n"
         "enforce-eager: true\nmax-model-len: 4096\nstream-interval: 8\n",
     )
-    with run_server(["serve", str(old_checkpoint), "--config", file], folder / "log") as server:
+    arguments = ["serve", str(old_checkpoint), "--config", file]
+    with run_server(arguments, folder / "log", ENGINE_IN_ONE_PROCESS) as server:
         yield openai_client(server)
 
 

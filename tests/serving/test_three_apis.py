@@ -14,7 +14,7 @@ import anthropic
 import openai
 import pytest
 from chat_completions import both, expected, request
-from conftest import MODEL, openai_client, serve_arguments
+from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client, serve_arguments
 from taught_conversations import BY_NAME, CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
@@ -337,6 +337,7 @@ def unenforced(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> An
         "--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}',
     )
     environment = {
+        **ENGINE_IN_ONE_PROCESS,
         "VLLM_ENFORCE_STRICT_TOOL_CALLING": "0", "VLLM_ENABLE_RESPONSES_API_STORE": "1",
     }
     log = tmp_path_factory.mktemp("unenforced") / "vllm.log"

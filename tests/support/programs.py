@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 import subprocess
@@ -70,6 +71,14 @@ def options(*help_command: str) -> frozenset[str]:
 
     A script of the repository is read, not asked: it may want packages of an extra.
     """
+    if help_command[0] == VLLM:
+        asking = _vllm_help()
+        assert asking.stdin and asking.stdout
+        asking.stdin.write(json.dumps(help_command[1:]) + "\n")
+        asking.stdin.flush()
+        answered = asking.stdout.readline()
+        assert answered, f"{help_command} failed"
+        return frozenset(OPTION.findall(json.loads(answered)))
     if help_command[1].endswith(".py"):
         tree = ast.parse(Path(help_command[1]).read_text("utf-8"))
         texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
@@ -79,6 +88,14 @@ def options(*help_command: str) -> frozenset[str]:
     )
     assert asked.returncode == 0, asked.stderr
     return frozenset(OPTION.findall(asked.stdout))
+
+
+@cache
+def _vllm_help() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("vllm_help.py"))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )
 
 
 def said_options(command: str) -> set[str]:

@@ -23,14 +23,16 @@ from typing import Any
 # helper for ranks, 20 seconds; vLLM's own is each job's choice.
 os.environ.update(
     HF_HUB_OFFLINE="1",
-    VLLM_CPU_KVCACHE_SPACE="1",
     VLLM_ENABLE_V1_MULTIPROCESSING="0",
     VLLM_LOGGING_LEVEL="WARNING",
     VLLM_NO_USAGE_STATS="1",
 )
 
 from vllm import LLM, SamplingParams  # noqa: E402
-from vllm.distributed import cleanup_dist_env_and_memory  # noqa: E402
+from vllm.distributed import (  # noqa: E402
+    destroy_distributed_environment,
+    destroy_model_parallel,
+)
 from vllm.lora.request import LoRARequest  # noqa: E402
 
 NEW_TOKENS = 16
@@ -40,6 +42,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     options = {
         "dtype": "float32",
         "enforce_eager": True,
+        "kv_cache_memory_bytes": 1 << 26,  # Each engine fills it with zeros.
         "logprobs_mode": "raw_logits",
         "max_logprobs": -1,
         "skip_tokenizer_init": True,
@@ -55,7 +58,9 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     except (ValueError, RuntimeError) as error:
         return {"error": str(error)}
     finally:
-        cleanup_dist_env_and_memory()
+        destroy_model_parallel()
+        destroy_distributed_environment()
+        gc.collect()
 
 
 def _generate(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -13,7 +13,9 @@ from vllm_server import Server, run_server
 
 
 @contextlib.contextmanager
-def shared_server(arguments: Sequence[str], folder: Path) -> Iterator[Server]:
+def shared_server(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator[Server]:
     """The server `vllm *arguments` of everybody who names this folder, their own temporary one.
 
     Who comes first starts it, and waits in the end until nobody uses it. Raises ServerFailed where
@@ -25,7 +27,7 @@ def shared_server(arguments: Sequence[str], folder: Path) -> Iterator[Server]:
             owned = not running.exists()
             if owned:
                 log = folder / "shared-server.log"
-                server = started.enter_context(run_server(arguments, log))
+                server = started.enter_context(run_server(arguments, log, environment))
                 running.write_text(json.dumps([server.url, str(log), server.process.pid]))
             else:
                 url, log, process = json.loads(running.read_text())
