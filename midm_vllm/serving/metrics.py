@@ -54,7 +54,8 @@ class Counters:
         self._models: dict[str, dict[str, Counter]] = {}
         self._calls = _counter(
             "midm_tool_calls",
-            "Tool calls, by whether the output went on to the end of their arguments.",
+            "Tool calls, by what became of their arguments: complete is JSON, cut_off ended with the "
+            f"output, unchecked is longer than {CHECKED_CHARACTERS} characters, or too deep.",
             "outcome",
         )
         self._repairs = _counter(
@@ -72,12 +73,6 @@ class Counters:
         self._unknown = _counter(
             "midm_unknown_tool_calls", "Tool calls of a tool that the request does not have."
         )
-        self._arguments = _counter(
-            "midm_tool_call_arguments",
-            "Complete tool calls, by whether their arguments are JSON; unchecked: longer than "
-            f"{CHECKED_CHARACTERS} characters, or too deep.",
-            "result",
-        )
 
     def of_model(self, request: Any) -> dict[str, Counter]:
         """Those of the model that answers ``request``, under the name vLLM's own metrics have."""
@@ -91,14 +86,12 @@ class Counters:
     def _begin(self, model: str) -> dict[str, Counter]:
         """All begin at 0, so that the first of a kind is an increase."""
         children = {"unknown": self._unknown.labels(model)}
-        for outcome in ("complete", "call_cut_off"):
+        for outcome in ("complete", "call_cut_off", "no_json", "unchecked"):
             children[outcome] = self._calls.labels(model, outcome.removeprefix("call_"))
         for repair in Repair:
             children[repair.value] = self._repairs.labels(model, repair.value)
         for reason in ("broken", "text_cut_off"):
             children[reason] = self._texts.labels(model, reason.removeprefix("text_"))
-        for result in ("json", "no_json", "unchecked"):
-            children[result] = self._arguments.labels(model, result)
         return children
 
 
@@ -142,8 +135,7 @@ class OutputTally:
                     self._counters["unknown"].inc()
             elif kind is CallEnded:
                 self._in_call = False
-                self._counters["complete"].inc()
-                self._counters[self._result()].inc()
+                self._counters[self._outcome()].inc()
             elif kind is not ContentText:
                 self._is_imperfect = True
                 self._counters[_label(event)].inc()
@@ -158,8 +150,8 @@ class OutputTally:
                 return True
         return any(tool.name == name for tool in named_tools(tools))
 
-    def _result(self) -> str:
-        """Whether the arguments are JSON."""
+    def _outcome(self) -> str:
+        """What the arguments of a call that is complete are."""
         pieces = self.arguments
         arguments = "".join(pieces) if len(pieces) <= CHECKED_CHARACTERS else None
         pieces.clear()
@@ -167,7 +159,7 @@ class OutputTally:
             return "unchecked"
         try:
             _check_json(arguments)
-            return "json"
+            return "complete"
         except (RecursionError, ValueError):
             pass  # It also refuses depth, and half a surrogate pair.
         try:
@@ -177,7 +169,7 @@ class OutputTally:
         except ValueError:
             self._is_imperfect = True
             return "no_json"
-        return "json"
+        return "complete"
 
     def finish(self) -> bool:
         """The output has ended. Whether it was imperfect: repaired, cut off, no JSON, no call."""

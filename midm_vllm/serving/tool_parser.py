@@ -140,7 +140,8 @@ class MidmToolParser(ToolParser):
         if tally is None:
             if not wants_calls(request):
                 return DeltaMessage(content=delta_text) if delta_text else None
-            self._reader = reader_for(request)
+            if begun := begun_call(request):
+                self._reader = ContinuingReader(begun)
             tally = self._tally = OutputTally(request)
             self.engine_based_streaming = True  # So that the end of the stream is told.
         events = self._reader.feed(delta_text)

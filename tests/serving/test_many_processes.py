@@ -29,7 +29,7 @@ COUNTED = [
 ]  # fmt: skip
 #: What each counter grows by when these are answered once.
 COUNTS = {
-    ("calls", "complete"): 3, ("arguments", "json"): 3, ("repairs", "parameters_key"): 2,
+    ("calls", "complete"): 3, ("repairs", "parameters_key"): 2,
     ("repairs", "several_in_block"): 1, ("repairs", "arguments_missing"): 1,
     ("texts", "broken"): 1,
 }  # fmt: skip

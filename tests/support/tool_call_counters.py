@@ -16,7 +16,6 @@ NAMES = {
     "midm_tool_call_repairs_total": ("repairs", "kind"),
     "midm_markup_as_text_total": ("texts", "reason"),
     "midm_unknown_tool_calls_total": ("unknown", None),
-    "midm_tool_call_arguments_total": ("arguments", "result"),
 }
 
 
