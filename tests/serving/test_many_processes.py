@@ -110,10 +110,19 @@ def test_each_api_server_shows_what_all_have_counted(two_of_each: Server) -> Non
 
 
 def test_two_ranks_of_one_engine(renamed_checkpoint: Path, tmp_path: Path) -> None:
-    arguments = serve_arguments(renamed_checkpoint, "--tensor-parallel-size", "2")
-    environment = {"VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    arguments = serve_arguments(
+        renamed_checkpoint, "--tensor-parallel-size", "2", "--disable-log-stats"
+    )
+    counters = tmp_path / "counters"
+    counters.mkdir()
+    environment = {"VLLM_LOGGING_LEVEL": "DEBUG", "VLLM_CPU_OMP_THREADS_BIND": "0|1",
+                   "PROMETHEUS_MULTIPROC_DIR": str(counters)}
     with run_server(arguments, tmp_path / "vllm.log", environment) as server:
         assert_answers_are_right(server)
+        before = metrics(server)
+        assert_answers_are_right(server, COUNTED)
+        # Counted also where vLLM writes no statistics, and in a folder of the user's.
+        assert metrics(server).since(before) == {key: 2 * count for key, count in COUNTS.items()}
     # The API server loads it before it can log, and answers with its parser.
     assert processes(PLUGIN, server) == {"EngineCore": 1, "VllmWorker-0": 1, "VllmWorker-1": 1}
 
