@@ -28,6 +28,7 @@ ENVIRONMENT = REPOSITORY / ".venv"
 OWN_ENVIRONMENTS = {
     "agents": REPOSITORY / "examples" / "requirements.txt",
     "instructor": REPOSITORY / "examples" / "requirements-instructor.txt",
+    "semantic-kernel": REPOSITORY / "examples" / "requirements-semantic-kernel.txt",
     "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
     "trl": REPOSITORY / "examples" / "requirements-trl.txt",
     "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",
@@ -276,7 +277,7 @@ def set_up(size: str) -> None:
     install(python, size)
     if size == "all":
         # Before the tests, which run in two processes.
-        for name in ("agents", "instructor", "javascript"):
+        for name in ("agents", "instructor", "semantic-kernel", "javascript"):
             own_environment(name)
     STAMP.write_text(f"{stamp()} {size}")
     print(f"The environment in {ENVIRONMENT} is ready.")

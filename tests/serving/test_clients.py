@@ -44,12 +44,20 @@ def lines(*command: str | Path) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    "agent", ["langchain", "litellm", "mcp", "openai_agents", "pydantic_ai", "smolagents"]
-)
-def test_agent_calls_a_tool_and_answers_with(agent: str, server: Server) -> None:
+@pytest.mark.parametrize("agent, environment", [
+    ("langchain", "agents"),
+    ("litellm", "agents"),
+    ("mcp", "agents"),
+    ("openai_agents", "agents"),
+    ("pydantic_ai", "agents"),
+    ("semantic_kernel", "semantic-kernel"),
+    ("smolagents", "agents"),
+])
+def test_agent_calls_a_tool_and_answers_with(
+    agent: str, environment: str, server: Server
+) -> None:
     program = EXAMPLES / f"agent_{agent}.py"
-    assert lines(own_environment("agents"), program, f"{server.url}/v1", MODEL) == ANSWERED
+    assert lines(own_environment(environment), program, f"{server.url}/v1", MODEL) == ANSWERED
 
 
 @pytest.mark.parametrize("agent", ["ai_sdk", "langchain", "openai"])
