@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import re
+import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,24 +78,46 @@ def test_a_browser_sees_two_calls_the_answer_and_another_turn(tmp_path: Path) ->
     assert not any(map(processes_left, servers(ended.stdout)))
 
 
+@pytest.fixture
+def temporary_folder() -> Iterator[Path]:
+    """One with a short path: vLLM's sockets are in it, and theirs have 107 characters at most."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A pseudo-terminal: the person's end, and the program's."""
+    ends = pty.openpty()
+    yield ends
+    for end in ends:
+        os.close(end)
+
+
 @pytest.mark.web
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
-def test_it_stops_its_servers_when_it_is_told_to(ending: signal.Signals, tmp_path: Path) -> None:
+def test_it_stops_its_servers_when_it_is_told_to(
+    ending: signal.Signals, terminal: tuple[int, int], temporary_folder: Path
+) -> None:
     port = free_port()
+    person, program = terminal
     with subprocess.Popen(
-        [SCRIPT, "--port", str(port)], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        [SCRIPT, "--port", str(port)], stdin=program, stdout=program, stderr=program,
+        env={**os.environ, "TMPDIR": str(temporary_folder)}, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     ) as running:
-        assert running.stdout
         output = ""
         while "Open WebUI: http" not in output:
-            line = running.stdout.readline()
-            assert line, output
-            output += line
-        assert list(tmp_path.glob("open-webui-*"))
-        running.send_signal(ending)
+            assert running.poll() is None, output
+            if select.select([person], [], [], 1)[0]:
+                output += os.read(person, 65536).decode(errors="replace")
+        assert list(temporary_folder.glob("open-webui-*"))
+        if ending is signal.SIGINT:
+            os.write(person, b"\x03")  # Ctrl-C, so everything in the terminal's foreground gets it.
+        else:
+            running.send_signal(ending)
         assert running.wait() == 128 + ending
     assert len(servers(output)) == 3
     assert not any(map(processes_left, servers(output)))
     webui.check_port(port)
-    assert not list(tmp_path.glob("open-webui-*"))
+    assert not list(temporary_folder.glob("open-webui-*"))
