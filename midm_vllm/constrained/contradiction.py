@@ -63,6 +63,9 @@ def choices(schema: Any) -> list[Any] | None:
 
 def same(value: Any) -> str:
     """A text that equal JSON values share: ``1`` and ``1.0`` are equal, ``1`` and ``true`` not."""
+    if isinstance(value, str):
+        return f'"{value}"'
+
     def plain(part: Any) -> Any:
         if isinstance(part, float) and part.is_integer():
             return int(part)
@@ -71,6 +74,11 @@ def same(value: Any) -> str:
         return [plain(each) for each in part] if isinstance(part, list) else part
 
     return json.dumps(plain(value), sort_keys=True)
+
+
+def are_same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; Python alone takes ``1`` and ``true`` for equal."""
+    return bool(one == other) and same(one) == same(other)
 
 
 def all_disjoint(branches: Sequence[Any], resolve: Resolve) -> bool:

@@ -97,8 +97,10 @@ def write_members(
         written["additionalProperties"] = False
     elif writer.counts(6 + sum(map(len, named)) // 10, place):
         # llguidance would take a name that is written with escapes for another.
+        others = all_but(named)
+        writer.other_names.add(others)
         written["patternProperties"] = {
-            all_but(named): True if further is True else writer.node(further, f"{place}.*", depth)
+            others: True if further is True else writer.node(further, f"{place}.*", depth)
         }
         written["additionalProperties"] = False
     return True

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from midm_vllm.constrained.contradiction import choices, same
+from midm_vllm.constrained.contradiction import are_same, choices, same
 
 Schema = dict[str, Any]
 
@@ -37,7 +37,7 @@ def merged(one: Any, other: Any) -> Any:
     for key, value in other.items():
         if key in OBJECT_KEYWORDS or key in ARRAY_KEYWORDS:
             continue
-        if key not in result or same(result[key]) == same(value):
+        if key not in result or are_same(result[key], value):
             result[key] = value
         elif key == "type":
             types = _common_types(result[key], value)
@@ -82,7 +82,7 @@ def _with_enum(schema: Schema) -> Schema:
 
 def both(one: Any, other: Any) -> Any:
     """A schema for a member or an item, of which two schemas are said; merged when it is read."""
-    if one is True or same(one) == same(other):
+    if one is True or are_same(one, other):
         return other
     if other is True:
         return one

@@ -68,6 +68,8 @@ class Rewriting:
         #: In the order in which they were made; a set would forget it.
         self.findings: dict[Finding, None] = {}
         self.places: dict[int, str] = {}
+        #: Patterns for the names of further members.
+        self.other_names: set[str] = set()
         self.nodes = 0
         self.impossible = ""
         self._limit = limit

@@ -30,6 +30,8 @@ _FORMAT_COSTS = {
 class Writer(Protocol):
     #: Where a member is required that can have no value.
     impossible: str
+    #: Patterns for the names of further members.
+    other_names: set[str]
 
     def node(self, schema: Any, place: str, depth: int) -> Any:
         """A schema inside, rewritten."""

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance import LLMatcher
 
 from midm_vllm.constrained.rewriting import TOO_LARGE, Finding, Rewriting
+from midm_vllm.constrained.trial import (
+    ANY_OBJECT,
+    SPACING,
+    byte_tokenizer,
+    is_surely_taken,
+    loosened,
+)
 
 #: What the schemas of a request may cost together. A schema inside a schema is one node, and so
 #: are 8 values to choose from, 20 characters of a pattern, 500 of anything; others that llguidance
@@ -27,18 +32,7 @@ from midm_vllm.constrained.rewriting import TOO_LARGE, Finding, Rewriting
 NODES = 1500
 #: What a tool costs beside its schema's nodes.
 NODES_OF_A_TOOL = 4
-#: How a value is written, the text's spaces included: as ``json.dumps`` writes it.
-SPACING: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-_ANY_OBJECT = {"type": "object"}
-#: A fraction of what vLLM's engine allows, so that reading ends soon, and no mask comes near it.
-_LIMITS = LLParserLimits(
-    max_grammar_size=25_000, initial_lexer_fuel=500_000, step_lexer_fuel=50_000,
-    step_max_items=10_000, max_items_in_row=1000, verbose_errors=False,
-)
-#: How many characters of a schema's parts llguidance is asked about, to find what it refuses.
-_TRIALS = 20_000
-# Where llguidance's message says where in the grammar it stopped.
-_where = re.compile(r"^at [^:]*: (?:failed to compile JSON schema: )?")
+_SPACING = f'"x-guidance": {json.dumps(SPACING)}}}'
 
 
 @dataclass(frozen=True)
@@ -76,7 +70,8 @@ class ToolSchema:
             text_bytes = text.encode()
         except UnicodeEncodeError:
             return False
-        matcher = LLMatcher(_tokenizer(), f"start: args\nargs: %json {self.grammar}", log_level=0)
+        grammar = f"start: args\nargs: %json {self.grammar}"
+        matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
         return bool(
             matcher.try_consume_tokens(list(text_bytes)) == len(text_bytes)
             and matcher.is_accepting()
@@ -168,11 +163,12 @@ _known = _Known(characters=20_000_000)
 
 
 def _unread(reason: str) -> ToolSchema:
-    return _written(_ANY_OBJECT, [Finding("schema", "$", reason)], 1)
+    return _written(json.dumps(ANY_OBJECT), [Finding("schema", "$", reason)], 1)
 
 
-def _written(schema: Mapping[str, Any], findings: Sequence[Finding], nodes: int) -> ToolSchema:
-    grammar = json.dumps({**schema, "x-guidance": SPACING}, ensure_ascii=False)
+def _written(text: str, findings: Sequence[Finding], nodes: int) -> ToolSchema:
+    """Of a schema's text, which is an object."""
+    grammar = "{" + _SPACING if text == "{}" else f"{text[:-1]}, {_SPACING}"
     return ToolSchema(grammar, tuple(findings), nodes)
 
 
@@ -192,16 +188,20 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
     if root is False:
         reason = "no value is possible"
         findings.append(Finding("schema", rewriting.impossible or "$", reason))
-        root = _ANY_OBJECT if arguments else {}
+        root = ANY_OBJECT if arguments else {}
     if arguments:
         root = _as_object(root)
-    if len(json.dumps(root)) > 150 * NODES:
+    text = json.dumps(root, ensure_ascii=False)
+    if len(text) > 150 * NODES:
         return _unread(f"{TOO_LARGE} {nodes} nodes, written out")
-    root, more = _loosened(root, rewriting.places)
-    findings += more
-    read = _written(root, findings, rewriting.nodes)
+    if not is_surely_taken(root, text, rewriting.nodes, rewriting.other_names):
+        taken, more = loosened(root, text, rewriting.places)
+        if more:
+            findings += more
+            text = json.dumps(taken, ensure_ascii=False)
+    read = _written(text, findings, rewriting.nodes)
     if read.is_free:
-        read = _written(_ANY_OBJECT if arguments else {}, findings, rewriting.nodes)
+        read = _written(json.dumps(ANY_OBJECT if arguments else {}), findings, rewriting.nodes)
     return read
 
 
@@ -213,101 +213,14 @@ def _as_object(root: dict[str, Any]) -> dict[str, Any]:
     definitions = {"$defs": root["$defs"]} if "$defs" in root else {}
     inside = {key: value for key, value in root.items() if key != "$defs"}
     if not inside:
-        return {**_ANY_OBJECT, **definitions}
+        return {**ANY_OBJECT, **definitions}
     if inside.keys() == {"anyOf"}:
         return {"anyOf": [
             each if "$ref" in each or "anyOf" in each else {**each, "type": "object"}
             for each in inside["anyOf"]
         ], **definitions} if not any(
             "$ref" in each or "anyOf" in each for each in inside["anyOf"]
-        ) else {"allOf": [_ANY_OBJECT, inside], **definitions}
-    return {"allOf": [_ANY_OBJECT, inside], **definitions} if "$ref" in inside else {
+        ) else {"allOf": [ANY_OBJECT, inside], **definitions}
+    return {"allOf": [ANY_OBJECT, inside], **definitions} if "$ref" in inside else {
         **root, "type": "object"
     }
-
-
-# What llguidance does not take though it was written for it.
-
-
-def _loosened(
-    root: dict[str, Any], places: Mapping[int, str]
-) -> tuple[dict[str, Any], list[Finding]]:
-    """The schema without what llguidance refuses, found by trial: place by place."""
-    findings: list[Finding] = []
-    trial = _Trial(root)
-    reason = trial.refusal(root)
-    while reason and trial.has_room:
-        culprit = root
-        reason_there = reason
-        descending = True
-        while descending and trial.has_room:
-            descending = False
-            for holder, key in _inside(culprit):
-                child = holder[key]
-                why = trial.refusal({**child, "$defs": root.get("$defs", {})})
-                if why or not trial.has_room:
-                    break
-            else:
-                break
-            if why:
-                culprit, reason_there, descending = child, why, True
-                where = (holder, key)
-        place = places.get(id(culprit), "$")
-        is_pattern = "pattern" in culprit and "egex" in reason_there
-        findings.append(Finding("pattern" if is_pattern else "schema", place, reason_there))
-        if culprit is root:
-            return _ANY_OBJECT, findings
-        left = {key: value for key, value in culprit.items() if key not in ("pattern", "allOf")}
-        where[0][where[1]] = left if is_pattern else {}
-        reason = trial.refusal(root)
-    if reason:
-        return _ANY_OBJECT, [*findings, Finding("schema", "$", reason)]
-    return root, findings
-
-
-class _Trial:
-    """Asks llguidance about a schema and its parts, for some times the work of asking once."""
-
-    def __init__(self, root: Any) -> None:
-        self._room = 3 * len(json.dumps(root)) + _TRIALS
-
-    @property
-    def has_room(self) -> bool:
-        return self._room > 0
-
-    def refusal(self, schema: dict[str, Any]) -> str:
-        """Why llguidance does not take a schema; "" if it does."""
-        # As JSON, and not as Lark around it, whose own reading takes five times as long.
-        text = json.dumps(schema)
-        self._room -= len(text) + 200
-        try:
-            grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPACING)
-        except ValueError as error:  # It nests deeper than llguidance reads JSON.
-            return str(error)
-        if '"$ref"' in text or len(text) > 5000 and '"anyOf"' in text:
-            # What is open at once shows in the first mask only.
-            matcher = LLMatcher(_tokenizer(), grammar, log_level=0, limits=_LIMITS)
-            matcher.compute_bitmask()
-            message: str = matcher.get_error()
-        else:
-            message = LLMatcher.validate_grammar(grammar, _tokenizer(), limits=_LIMITS)
-        return _where.sub("", message.splitlines()[0])[:200] if message else ""
-
-
-def _inside(schema: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    for keyword in ("properties", "patternProperties", "$defs"):
-        holder = schema.get(keyword, {})
-        yield from ((holder, key) for key in holder if isinstance(holder[key], dict))
-    for keyword in ("anyOf", "allOf", "prefixItems"):
-        holder = schema.get(keyword, [])
-        yield from (
-            (holder, key) for key in range(len(holder)) if isinstance(holder[key], dict)
-        )
-    for keyword in ("items", "additionalProperties"):
-        if isinstance(schema.get(keyword), dict):
-            yield schema, keyword
-
-
-@lru_cache(maxsize=1)
-def _tokenizer() -> LLTokenizer:
-    return LLTokenizer("byte")

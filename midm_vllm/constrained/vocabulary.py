@@ -12,14 +12,22 @@ ANNOTATIONS = frozenset((
 COMBINING = (
     "$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas",
 )
-#: Keywords of a flat schema.
-FLAT = frozenset((
-    "type", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
-    "multipleOf", "minLength", "maxLength", "pattern", "format", "items", "prefixItems",
-    "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems", "properties",
-    "required", "additionalProperties", "patternProperties", "propertyNames", "minProperties",
-    "maxProperties", "unevaluatedProperties", "$dynamicRef", "$recursiveRef",
+#: Keywords that say something of numbers, texts, arrays and objects alone.
+OF_NUMBERS = frozenset((
+    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 ))
+OF_TEXTS = frozenset(("minLength", "maxLength", "pattern", "format"))
+OF_ARRAYS = frozenset((
+    "items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems",
+))
+OF_OBJECTS = frozenset((
+    "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
+    "minProperties", "maxProperties", "unevaluatedProperties",
+))
+#: Keywords of a flat schema.
+FLAT = frozenset(("type", "enum", "const", "$dynamicRef", "$recursiveRef")).union(
+    OF_NUMBERS, OF_TEXTS, OF_ARRAYS, OF_OBJECTS
+)
 #: Keywords that hold a schema or a list of them, and those that hold schemas by name.
 WITH_SCHEMAS = frozenset((
     "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "items", "prefixItems", "contains",

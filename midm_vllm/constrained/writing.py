@@ -19,15 +19,27 @@ from midm_vllm.constrained.scalars import (
     write_numbers,
     write_text,
 )
-from midm_vllm.constrained.vocabulary import ANNOTATIONS, TYPES
+from midm_vllm.constrained.vocabulary import (
+    ANNOTATIONS,
+    OF_ARRAYS,
+    OF_NUMBERS,
+    OF_OBJECTS,
+    OF_TEXTS,
+    TYPES,
+)
 
 MAX_ITEMS = 5_000
 #: Arrays without the same item twice are listed, up to as many.
 MAX_ARRAYS = 100
 
 
+_ONLY_TYPE = {"type"}
+
+
 def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     """A schema without combining keywords; False where nothing is valid by it."""
+    if schema.keys() == _ONLY_TYPE and isinstance(schema["type"], str) and schema["type"] in TYPES:
+        return {"type": schema["type"]}  # As most are.
     schema = with_room(schema)
     counted = by_count(schema)
     if counted == []:
@@ -42,10 +54,16 @@ def write_flat(writer: Writer, schema: Schema, place: str, depth: int) -> Any:
     _types(writer, schema, written, place)
     if not _values(writer, schema, written, place):
         return False
-    write_numbers(writer, schema, written, place)
-    write_text(writer, schema, written, place)
-    _items(writer, schema, written, place, depth)
-    if not write_members(writer, schema, written, place, depth):
+    said = schema.keys()
+    if not said.isdisjoint(OF_NUMBERS):
+        write_numbers(writer, schema, written, place)
+    if not said.isdisjoint(OF_TEXTS):
+        write_text(writer, schema, written, place)
+    if not said.isdisjoint(OF_ARRAYS):
+        _items(writer, schema, written, place, depth)
+    if not said.isdisjoint(OF_OBJECTS) and not write_members(
+        writer, schema, written, place, depth
+    ):
         return _write_no_object(writer, schema, place, depth)
     for keyword, reason in _UNSAID.items():
         if keyword in schema and schema[keyword] not in (True, {}):
