@@ -12,7 +12,7 @@ from functools import partial
 from importlib import import_module
 from types import ModuleType
 
-from midm_vllm.compat.import_hooks import Callback, when_imported
+from midm_vllm.compat.import_hooks import Callback, catch_up, when_imported
 from midm_vllm.compat.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
     CHAT_TEMPLATE_REGISTRY,
@@ -29,9 +29,10 @@ REGISTERED: set[str] = set()
 
 
 def register() -> None:
-    """Register everything this package adds to vLLM; a second call does nothing."""
+    """Register everything this package adds to vLLM; a second call only makes sure of it."""
     global _registered
     if _registered:
+        catch_up()
         return
     _registered = True
     for name, callback in hooks():

@@ -37,6 +37,8 @@ ENVIRONMENT_SWITCH = "MIDM_VLLM_SERVING_DEFAULTS"
 def install(parser_class: Any) -> None:
     """Wrap ``parse_args`` of vLLM's class ``FlexibleArgumentParser``."""
     parse_args = parser_class.parse_args
+    if hasattr(parse_args, "completes_for_midm"):
+        return  # A copy of this package that was imported before has done it.
 
     @functools.wraps(parse_args)
     def parse_and_complete(
@@ -56,6 +58,7 @@ def install(parser_class: Any) -> None:
             _give_text_where_vllm_cannot_read_it(parsed)
         return parsed
 
+    parse_and_complete.completes_for_midm = True  # type: ignore[attr-defined]
     parser_class.parse_args = parse_and_complete
 
 

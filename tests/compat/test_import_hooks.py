@@ -6,14 +6,17 @@ import importlib
 import importlib.util
 import subprocess
 import sys
+import threading
+import warnings
 from collections.abc import Callable
-from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from midm_vllm.compat.import_hooks import when_imported
+from midm_vllm.compat.import_hooks import catch_up, when_imported
 
 Write = Callable[[str, str], str]
 
@@ -202,6 +205,181 @@ def test_a_hook_put_ahead_of_ours_changes_nothing(
     monkeypatch.setattr(sys, "meta_path", [Asking(), *sys.meta_path])
     importlib.import_module(name)
     assert seen == [7]
+
+
+def test_what_is_found_past_our_finder_is_told_of_with_the_next_import(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finder ahead of ours that asks nobody else, as those of run-time type checkers do."""
+    name, other = write("module", "VALUE = 7"), write("other", "")
+    seen: list[int] = []
+    when_imported(name, lambda module: seen.append(module.VALUE))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "meta_path", [PathFinder, *sys.meta_path])
+        importlib.import_module(name)
+    importlib.import_module(other)
+    assert seen == [7]
+
+
+def test_a_finder_that_was_taken_away_comes_back(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = write("module", "VALUE = 7")
+    seen: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "meta_path", list(sys.meta_path))
+        when_imported(name, lambda module: seen.append(module.VALUE))
+    importlib.import_module(name)
+    catch_up()
+    importlib.reload(sys.modules[name])
+    assert seen == [7, 7]
+
+
+def lazily(name: str) -> ModuleType:
+    """As the documentation of ``importlib.util.LazyLoader`` has it."""
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("first", ["hook", "module"])
+def test_a_lazy_module_is_told_of_when_it_is_loaded_and_no_sooner(
+    write: Write, first: str
+) -> None:
+    name = write(f"{first}_first", "VALUE = 7\nimport sys\nsys.modules[__name__ + '_loaded'] = sys")
+    seen: list[int] = []
+    module = lazily(name) if first == "module" else None
+    when_imported(name, lambda module: seen.append(module.VALUE))
+    module = module or lazily(name)
+    importlib.import_module(write("other", ""))
+    assert seen == [] and f"{name}_loaded" not in sys.modules
+    assert module.VALUE == 7
+    assert seen == [7]
+
+
+def test_a_finder_whose_loader_is_lazy_is_told_of_when_it_is_loaded(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = write("module", "VALUE = 7")
+    seen: list[int] = []
+    when_imported(name, lambda module: seen.append(module.VALUE))
+
+    class Lazy:
+        def find_spec(self, asked: str, *more: Any) -> ModuleSpec | None:
+            spec = PathFinder.find_spec(asked, *more) if asked == name else None
+            if spec is not None and spec.loader is not None:
+                spec.loader = importlib.util.LazyLoader(spec.loader)
+            return spec
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path[:1], Lazy(), *sys.meta_path[1:]])
+    module = importlib.import_module(name)
+    assert seen == []
+    assert module.VALUE == 7
+    assert seen == [7]
+
+
+def test_a_callback_that_hooks_the_same_module_is_heard_once(write: Write) -> None:
+    name = write("module", "")
+    seen: list[str] = []
+
+    def first(module: ModuleType) -> None:
+        seen.append("first")
+        when_imported(name, lambda module: seen.append("second"))
+
+    when_imported(name, first)
+    importlib.import_module(name)
+    assert seen == ["first", "second"]
+
+
+def test_a_hook_made_while_other_threads_import_is_told_once(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between finding a module and showing it in sys.modules, an import cannot be seen."""
+    name = write("module", "VALUE = 7")
+    found, hooked = threading.Event(), threading.Event()
+    seen: list[int] = []
+
+    class Slow:
+        def find_spec(self, asked: str, *more: Any) -> ModuleSpec | None:
+            if asked != name or found.is_set():
+                return None
+            spec = PathFinder.find_spec(asked, *more)
+            found.set()
+            hooked.wait(0.2)  # The hook waits for us; if it does not, it is too early.
+            return spec
+
+    monkeypatch.setattr(sys, "meta_path", [Slow(), *sys.meta_path])
+    importing = threading.Thread(target=importlib.import_module, args=(name,))
+    importing.start()
+    found.wait()
+    when_imported(name, lambda module: seen.append(module.VALUE))
+    hooked.set()
+    importing.join()
+    assert seen == [7]
+
+
+def test_what_stands_for_a_module_is_shown_to_the_callback(write: Write) -> None:
+    """Transformers' packages put an object of their own into sys.modules."""
+    name = write("module", (
+        "import sys, types\nother = types.ModuleType(__name__)\nother.__spec__ = __spec__\n"
+        "other.VALUE = 7\nsys.modules[__name__] = other"
+    ))
+    seen: list[int] = []
+    when_imported(name, lambda module: seen.append(module.VALUE))
+    importlib.import_module(name)
+    assert seen == [7]
+
+
+def test_what_is_no_module_is_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "no_module_at_all", object())
+    seen: list[object] = []
+    when_imported("no_module_at_all", seen.append)
+    assert len(seen) == 1
+
+
+def test_a_loader_of_the_old_kind_is_told_of_with_the_next_import(
+    write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "old_kind_of_ours"
+    seen: list[int] = []
+
+    class Old:
+        def find_spec(self, asked: str, *_: object) -> ModuleSpec | None:
+            return ModuleSpec(name, self) if asked == name else None  # type: ignore[arg-type]
+
+        def load_module(self, asked: str) -> ModuleType:
+            module = sys.modules[asked] = ModuleType(asked)
+            module.VALUE = 7  # type: ignore[attr-defined]
+            return module
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Old()])
+    when_imported(name, lambda module: seen.append(module.VALUE))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module(name)
+    importlib.import_module(write("other", ""))
+    assert seen == [7]
+
+
+def test_this_package_imported_twice_neither_loops_nor_loses_a_hook(write: Write) -> None:
+    """Two copies, each with a finder that asks the other; and one that is reloaded."""
+    name = write("module", "")
+    code = f"""
+import importlib, sys
+sys.path.insert(0, {sys.path[0]!r})
+import midm_vllm.compat.import_hooks as hooks
+hooks.when_imported({name!r}, lambda module: print("first"))
+importlib.reload(hooks)
+del sys.modules[hooks.__name__]
+again = importlib.import_module(hooks.__name__)
+again.when_imported({name!r}, lambda module: print("second"))
+importlib.import_module({name!r})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert sorted(done.stdout.split()) == ["first", "second"], done.stderr
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
