@@ -39,10 +39,11 @@ def calls_grammar(
 ) -> str:
     """The grammar of what may be written with these tools, for ``structured_outputs.grammar``.
 
-    ``answer`` is the schema of an answer without calls. ``special_tokens`` are those of the tags
-    and of the tokens that end an output which the tokenizer holds for special tokens: llguidance
-    reads these as tokens, not as text. Of itself it would let an output end with the tokenizer's
-    ``eos_token`` alone, which need not be the one with which the model was taught to end a turn.
+    ``answer`` is the schema of an answer without calls. ``special_tokens`` are the tokenizer's:
+    what of the tags and of the tokens that end an output is among them, llguidance reads as
+    tokens, not as text, and a tool's name that has one in it is written with escapes. Of itself
+    it would let an output end with the tokenizer's ``eos_token`` alone, which need not be the one
+    with which the model was taught to end a turn.
     """
     ends = [end for end in END_TOKENS if end in special_tokens]
     rules = [
@@ -58,7 +59,7 @@ def calls_grammar(
     schemas: dict[str, str] = {}
     for tool in tools:
         rule = schemas.setdefault(tool.arguments, f"arguments{len(schemas)}")
-        name = json.dumps(tool.name, ensure_ascii=False)
+        name = _name(tool.name, special_tokens)
         before = _text(f'{name}, "arguments": ')
         names.append(f"{before} {rule}")
     begin, end = _text('{"name": '), _text("}")
@@ -89,6 +90,14 @@ def _prose(is_special: bool) -> list[str]:
         else "prose_and_call: prose body"
     )
     return rules
+
+
+def _name(name: str, special_tokens: Collection[str]) -> str:
+    """A name as JSON text without special tokens, which the model could not write as text."""
+    if any(token in name for token in special_tokens):
+        units = name.encode("utf-16-be").hex()
+        return '"' + "".join(f"\\u{units[at:at + 4]}" for at in range(0, len(units), 4)) + '"'
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _tag(tag: str, special_tokens: Collection[str]) -> str:

@@ -64,6 +64,16 @@ class ToolSchema:
         """Whether nothing at all is enforced, but that arguments are an object."""
         return any(each.keyword == "schema" and each.place == "$" for each in self.findings)
 
+    def writable_without(self, tokens: re.Pattern[str]) -> ToolSchema:
+        """Itself, unless it has text in it that the model's tokenizer takes for a special token.
+
+        The model cannot write such text, and where nothing else is left llguidance fails.
+        """
+        found = tokens.search(self.grammar.replace("\\", ""))
+        if found is None:
+            return self
+        return _unread(f"it has {found[0]} in it, which is a control token of this model's")
+
     def accepts(self, text: str) -> bool:
         """Whether the model could write this text as the arguments."""
         try:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
 from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
-from midm_vllm.markup.tags import END_TOKENS, TAGS
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, SCHEMA_NODES_VARIABLE
 from midm_vllm.serving.request_tools import named_tools
 
@@ -73,24 +73,26 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
             f"The request has {len(tools)} tools, and calls can be constrained to {MOST_TOOLS} at "
             "most. Send fewer, or tool_choice \"auto\" and no tool with \"strict\": true."
         )
+    special = special_tokens(tokenizer)
+    unwritable = _any_of(special)
     schemas = RequestSchemas(int(os.environ.get(SCHEMA_NODES_VARIABLE) or NODES))
     callable_tools = []
     for tool in tools:
         arguments = ANY_OBJECT
         if tool.strict or level >= 2 or ((must_call or limited) and tool.strict is None):
-            read = schemas.read_arguments(tool.parameters)
+            read = schemas.read_arguments(tool.parameters).writable_without(unwritable)
             _heed(tool, read)
             arguments = read.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
     format_schema = None
     if answer is not None and not must_call:
-        read = schemas.read_answer(answer)
+        read = schemas.read_answer(answer).writable_without(unwritable)
         for finding in read.findings:
             _once(f"The answer's format is not held to {finding}.")
         format_schema = read.grammar
     return calls_grammar(
         callable_tools, must_call=must_call, one_call=one_call, answer=format_schema,
-        special_tokens=special_tokens(tokenizer),
+        special_tokens=special,
     )
 
 
@@ -189,12 +191,17 @@ def _answer_format(request: Any) -> Any:
 
 
 def special_tokens(tokenizer: Any) -> frozenset[str]:
-    """Which of the tags and of the tokens that end an output are special tokens of a tokenizer."""
+    """The special tokens of a tokenizer."""
     return _special_tokens(tokenizer) if tokenizer is not None else frozenset()
 
 
 @functools.lru_cache(maxsize=8)
 def _special_tokens(tokenizer: Any) -> frozenset[str]:
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    special = {token.content for token in added if getattr(token, "special", False)}
-    return frozenset(special.intersection((*TAGS, *END_TOKENS)))
+    return frozenset(token.content for token in added if getattr(token, "special", False))
+
+
+@functools.lru_cache(maxsize=8)
+def _any_of(texts: frozenset[str]) -> re.Pattern[str]:
+    """Finds one of these texts; of none, nothing."""
+    return re.compile("|".join(map(re.escape, sorted(texts))) or "(?!)")

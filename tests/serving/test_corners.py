@@ -79,6 +79,41 @@ def test_a_named_call_ends_with_stop(client: openai.OpenAI) -> None:
     assert (len(once.calls), once.finish_reason) == (1, "stop")
 
 
+EOT = "<|eot_id|>"
+
+
+@pytest.mark.parametrize("name", [EOT, f"날씨 {EOT}"])
+def test_a_tool_whose_name_holds_a_control_token_can_be_called(
+    client: openai.OpenAI, name: str
+) -> None:
+    """The grammar wants it written with escapes: its tokens cannot be written as text."""
+    tool = {"type": "function", "function": {"name": name, "parameters": {}}}
+    once, streamed = both(
+        client, request(BY_NAME["single_call"], tools=[tool], tool_choice="required")
+    )
+    assert once == streamed
+    assert once.calls[0] == (name, "{}")
+
+
+@pytest.mark.parametrize("schema", [
+    {"properties": {"a": {"enum": [f"x{EOT}", "y"]}}},
+    {"properties": {EOT: {"type": "null"}}},
+    {"properties": {"a": {"type": "string", "pattern": r"^<\|eot_id\|>$"}}},
+], ids=["value", "name", "pattern"])
+def test_a_schema_that_wants_a_control_token_is_refused_if_strict_else_free(
+    client: openai.OpenAI, schema: dict[str, Any]
+) -> None:
+    schema |= {"type": "object", "required": list(schema["properties"])}
+    function = {"name": "get_weather", "parameters": schema}
+    arguments = request(BY_NAME["single_call"], tool_choice="required")
+    arguments |= {"tools": [{"type": "function", "function": function}]}
+    once, streamed = both(client, arguments)
+    assert once == streamed and once.calls[0][0] == "get_weather"
+    function["strict"] = True
+    with pytest.raises(openai.BadRequestError, match="a control token of this model's"):
+        client.chat.completions.create(**arguments)
+
+
 def test_an_argument_of_100_kilobytes_arrives_whole(
     render_server: Server, checkpoint: Path
 ) -> None:
