@@ -263,6 +263,15 @@ def test_work_grows_with_the_conversation(shape: str) -> None:
     assert work(conversation(400)) < 2.2 * work(conversation(200))
 
 
+@pytest.mark.parametrize("text", ["<|", "<", "<| "])
+def test_a_text_full_of_what_only_begins_or_ends_tokens_is_as_cheap_as_any(text: str) -> None:
+    """A megabyte of it took seconds, where the checkpoint's control tokens are not known."""
+    def of(text: str) -> int:
+        return work([{"role": "user", "content": text * 2000 + "<|a|>"}])
+
+    assert of(text) < 5 * 2000 + of("가나")
+
+
 def test_a_result_without_ids_keeps_its_place() -> None:
     calls = [{"name": "a", "arguments": {}}, {"function": {"name": "b", "arguments": None}}]
     rendered = render_prompt(
