@@ -31,11 +31,12 @@ class CheckpointFiles:
         self, checkpoint: str, revision: str | None = None, token: str | bool | None = None
     ) -> None:
         self.from_cache = False
-        self._checkpoint = checkpoint
+        self.checkpoint = checkpoint
         self._revision = revision
         self._token = token
         self._seconds_left = TOTAL_TIMEOUT
         self._unreachable: CheckpointUnreachable | None = None
+        self._has_downloaded = False
 
     def read(self, name: str) -> str | None:
         """The text of a file, None if the checkpoint lacks it.
@@ -53,8 +54,8 @@ class CheckpointFiles:
             raise CheckpointUnreachable(f"{name}: {error.strerror or error}") from error
 
     def _path(self, name: str) -> str | None:
-        if os.path.isdir(self._checkpoint):
-            return os.path.join(self._checkpoint, name)
+        if os.path.isdir(self.checkpoint):
+            return os.path.join(self.checkpoint, name)
         if os.environ.get("VLLM_USE_MODELSCOPE", "").lower() in ("1", "true"):
             raise CheckpointUnreachable("VLLM_USE_MODELSCOPE is set")
         cached = self._cached(name)
@@ -65,23 +66,29 @@ class CheckpointFiles:
         try:
             return self._download(name)
         except CheckpointUnreachable:
-            # Of a checkpoint that was downloaded before, what is not there does not exist.
-            if not isinstance(self._cached("tokenizer_config.json"), str):
+            # Of a checkpoint that was downloaded before, what is not there does not exist; of one
+            # that is being downloaded, it may.
+            if self._has_downloaded or not isinstance(self._cached("tokenizer_config.json"), str):
                 raise
             self.from_cache = True
             return None
 
     def _cached(self, name: str) -> object:
-        from huggingface_hub import constants, try_to_load_from_cache
-        from huggingface_hub.errors import HFValidationError
-
+        try:
+            from huggingface_hub import constants, try_to_load_from_cache
+            from huggingface_hub.errors import HFValidationError
+        except Exception as error:  # It reads its variables then, and fails of one that is wrong.
+            raise CheckpointUnreachable(
+                f"the hub's client cannot be used: {_said(error)}; are HF_ENDPOINT and the other "
+                "variables of its right?"
+            ) from error
         try:
             return try_to_load_from_cache(
-                self._checkpoint, name, cache_dir=constants.HF_HUB_CACHE, revision=self._revision
+                self.checkpoint, name, cache_dir=constants.HF_HUB_CACHE, revision=self._revision
             )
         except HFValidationError as error:
             raise CheckpointUnreachable(
-                f"{self._checkpoint} is no folder here, and no name the hub could have"
+                f"{self.checkpoint} is no folder here, and no name the hub could have"
             ) from error
 
     def _download(self, name: str) -> str | None:
@@ -98,6 +105,7 @@ class CheckpointFiles:
         if isinstance(path, CheckpointUnreachable):
             self._unreachable = path
             raise path
+        self._has_downloaded |= path is not None
         return path
 
     def _ask(self, name: str) -> str | None | CheckpointUnreachable:
@@ -105,6 +113,7 @@ class CheckpointFiles:
         from huggingface_hub.errors import (
             EntryNotFoundError,
             GatedRepoError,
+            LocalEntryNotFoundError,
             OfflineModeIsEnabled,
             RepositoryNotFoundError,
             RevisionNotFoundError,
@@ -115,7 +124,7 @@ class CheckpointFiles:
             hf_raise_for_status,
         )
 
-        model = self._checkpoint
+        model = self.checkpoint
         try:
             # Asked by hand: what the hub's client asks, it asks again for a minute if it gets no
             # answer (its release 0.36 the metadata of a file, too), and says so each time.
@@ -144,18 +153,35 @@ class CheckpointFiles:
             )
         except RevisionNotFoundError:
             reason = f"the hub has no revision {self._revision} of {model}"
+        except LocalEntryNotFoundError as error:  # An EntryNotFoundError, but of our cache.
+            reason = f"{_silent()} that its client could use: {_said(error.__cause__ or error)}"
         except EntryNotFoundError:
             return None
         except OfflineModeIsEnabled:
             reason = f"{model} is not in the hub's cache, and HF_HUB_OFFLINE is set"
         except Exception as error:
             # The hub's client lets its HTTP library's out: requests, httpx or httpx2, by release.
-            said = str(error).strip().partition("\n")[0]
-            reason = f"{_silent()}: {type(error).__name__}{f', {said}' if said else ''}"
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if status is not None:
+                reason = f"the hub at {_hub()} answers {status} where it is asked for {name}"
+            elif isinstance(error, OSError) and error.filename:
+                reason = f"the hub's cache cannot be used: {error.filename}: {error.strerror}"
+            else:
+                reason = f"{_silent()}: {_said(error)}"
         return CheckpointUnreachable(reason)
 
 
+def _said(error: BaseException) -> str:
+    """An error's kind, and the first line of what it says."""
+    said = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}{f', {said}' if said else ''}"
+
+
 def _silent() -> str:
+    return f"no answer from the hub at {_hub()}"
+
+
+def _hub() -> str:
     from huggingface_hub import constants
 
-    return f"no answer from the hub at {constants.ENDPOINT}"
+    return str(constants.ENDPOINT)

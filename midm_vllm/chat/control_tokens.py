@@ -19,7 +19,11 @@ def control_tokens(
     ``tokenizer.json`` alone (``added_tokens``). Added tokens that are not special
     are words like others: nothing is steered with them.
     """
-    files = CheckpointFiles(checkpoint, revision, token)
+    return control_tokens_among(CheckpointFiles(checkpoint, revision, token))
+
+
+def control_tokens_among(files: CheckpointFiles) -> list[str] | None:
+    """The same of a checkpoint whose files are being read for more than this."""
     try:
         config = _object(files.read("tokenizer_config.json")).get("added_tokens_decoder")
         if config:

@@ -38,9 +38,13 @@ def choose_template(
     keeps what it has: serving it fails later, with vLLM's own words. Mi:dm 1.0
     keeps its own form, which the packaged template does not speak.
     """
-    files = CheckpointFiles(checkpoint, revision, token)
+    return choose_template_among(CheckpointFiles(checkpoint, revision, token))
+
+
+def choose_template_among(files: CheckpointFiles) -> TemplateChoice:
+    """The same of a checkpoint whose files are being read for more than this."""
     try:
-        path, reason = _choose(checkpoint, files.read)
+        path, reason = _choose(files.checkpoint, files.read)
     except CheckpointUnreachable as error:
         return TemplateChoice(
             None,

@@ -25,11 +25,14 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midm_vllm.compat.vllm_layout import server_logger
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, TOOL_PARSER_NAME
 from midm_vllm.serving.front_end import choose_front_end
+
+if TYPE_CHECKING:
+    from midm_vllm.chat.checkpoint_files import CheckpointFiles
 
 ENVIRONMENT_SWITCH = "MIDM_VLLM_SERVING_DEFAULTS"
 
@@ -65,9 +68,11 @@ def install(parser_class: Any) -> None:
 def _complete(
     parsed: argparse.Namespace, parser: argparse.ArgumentParser, args: list[str]
 ) -> None:
+    from midm_vllm.chat.checkpoint_files import CheckpointFiles
     from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
-    from midm_vllm.chat.template_choice import choose_template
+    from midm_vllm.chat.template_choice import choose_template_among
 
+    files = CheckpointFiles(*_tokenizer(parsed))  # Of a hub that does not answer, once.
     logger = server_logger(parsed)
     if not parsed.enable_auto_tool_choice and not _is_said(
         "enable_auto_tool_choice", parser, args
@@ -84,7 +89,7 @@ def _complete(
     elif parsed.chat_template is not None:
         _check_template_file(parsed.chat_template, parser, logger)
     elif parsed.chat_template is None:
-        choice = choose_template(*_tokenizer(parsed))
+        choice = choose_template_among(files)
         parsed.chat_template = choice.path
         logger.info(
             "Chat template: %s, because %s; --chat-template FILE names another, "
@@ -96,7 +101,7 @@ def _complete(
         if not choice.known:
             return  # Its other files would be asked for in vain, too.
     if parsed.chat_template in (None, str(PACKAGED_TEMPLATE)):
-        _give_control_tokens(parsed)
+        _give_control_tokens(parsed, files)
 
 
 def _check_template_file(
@@ -137,18 +142,18 @@ def _files_are_utf8() -> bool:
     return codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8"
 
 
-def _give_control_tokens(parsed: argparse.Namespace) -> None:
+def _give_control_tokens(parsed: argparse.Namespace, files: CheckpointFiles) -> None:
     """Let the template guard the checkpoint's own special tokens, in place of all that look so.
 
     Older releases have no default arguments of templates; there it goes by the form.
     """
-    from midm_vllm.chat.control_tokens import control_tokens
+    from midm_vllm.chat.control_tokens import control_tokens_among
 
     if not hasattr(parsed, "default_chat_template_kwargs"):
         return
     said = parsed.default_chat_template_kwargs or {}
     if "control_tokens" not in said:
-        tokens = control_tokens(*_tokenizer(parsed))
+        tokens = control_tokens_among(files)
         if tokens is not None:
             parsed.default_chat_template_kwargs = {**said, "control_tokens": tokens}
 

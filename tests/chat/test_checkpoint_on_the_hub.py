@@ -58,6 +58,12 @@ class _Answers(BaseHTTPRequestHandler):
             self._answer(401, error="RepoNotFound")
         elif owner == "broken" or self.server.down:
             self._answer(503)
+        elif owner == "portal":
+            self._answer(200, b"<html>Log in first.</html>", of_hub=False)
+        elif owner == "slow" and name == "tokenizer_config.json":
+            self._answer(200, b"{}")
+        elif owner == "slow":
+            self.server.ended.wait()
         elif revision == "never":
             self._answer(404, error="RevisionNotFound")
         elif name != "tokenizer_config.json":
@@ -67,10 +73,13 @@ class _Answers(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD
 
-    def _answer(self, status: int, body: bytes = b"", error: str | None = None) -> None:
+    def _answer(
+        self, status: int, body: bytes = b"", error: str | None = None, of_hub: bool = True
+    ) -> None:
         self.send_response(status)
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", '"1234"')
+        if of_hub:
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("ETag", '"1234"')
         self.send_header("Content-Length", str(len(body)))
         if error:
             self.send_header("X-Error-Code", error)
@@ -107,7 +116,8 @@ def choices(
     )
     assert done.returncode == 0, done.stderr
     assert "retry" not in done.stderr.lower()
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    # The hub's client prints there what it cannot import.
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
 @pytest.fixture(
@@ -122,19 +132,36 @@ def client(request: pytest.FixtureRequest) -> Path | None:
 def test_each_refusal_is_one_sentence_and_asked_for_once(
     hub: Hub, tmp_path: Path, client: Path | None
 ) -> None:
-    names = ("gated/m", "missing/m", "broken/m", "silent/m", "here/m@never")
+    names = ("gated/m", "missing/m", "broken/m", "silent/m", "portal/m", "here/m@never")
     said = {
         "gated/m": "gated/m is gated: accept its terms on its page, and give a token",
         "missing/m": "the hub has no missing/m, or it is private: check the name",
-        "broken/m": f"no answer from the hub at {hub.url}: ",
+        "broken/m": f"the hub at {hub.url} answers 503 where it is asked for tokenizer_config.json",
         "silent/m": f"no answer from the hub at {hub.url}",
+        "portal/m": f"no answer from the hub at {hub.url} that its client could use: ",
         "here/m@never": "the hub has no revision never of here/m",
     }
     chosen = choices(hub.url, tmp_path, *names, client=client)
     for name, (known, path, reason) in zip(names, chosen, strict=True):
         assert (known, path) == (False, None)
         assert said[name] in reason and "\n" not in reason
+    del hub.asked["portal tokenizer_config.json"]  # By its client, too, which finds no hub there.
     assert set(hub.asked.values()) == {1}
+
+
+def test_what_the_hub_did_not_come_to_send_may_be_there(hub: Hub, tmp_path: Path) -> None:
+    """Its first file has no template, and of those that may have one there is no answer."""
+    [(known, path, reason)] = choices(hub.url, tmp_path, "slow/m")
+    assert (known, path) == (False, None)
+    assert f"no answer from the hub at {hub.url}" in reason
+    assert hub.asked["slow additional_chat_templates/tool_use.jinja"] == 1
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999", "no address"])
+def test_a_wrong_address_of_the_hub_is_one_sentence(tmp_path: Path, url: str) -> None:
+    [(known, path, reason)] = choices(url, tmp_path, "here/m")
+    assert (known, path) == (False, None)
+    assert "HF_ENDPOINT" in reason or url in reason
 
 
 def test_what_the_hub_has_is_read_and_next_time_needs_no_hub(
