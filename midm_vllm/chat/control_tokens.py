@@ -30,7 +30,7 @@ def control_tokens_among(files: CheckpointFiles) -> list[str] | None:
             added = [{**entry, "id": int(id)} for id, entry in config.items()]
         else:
             added = _object(files.read("tokenizer.json")).get("added_tokens") or []
-        special = [entry for entry in added if entry["special"]]
+        special = [entry for entry in added if entry["special"] and entry["content"] != ""]
         tokens = [entry["content"] for entry in sorted(special, key=lambda e: e["id"])]
     except (
         CheckpointUnreachable, ValueError, TypeError, KeyError, AttributeError, RecursionError

@@ -152,8 +152,8 @@ def _choice(request: Any) -> tuple[list[_Tool], bool, bool]:
     if must_call and not chosen:
         raise UncallableTools(
             "The tool_choice demands a call, but the model can call none of the tools that it "
-            "names: functions and custom tools it can, hosted ones (web_search, mcp, ...) it "
-            "cannot, because nothing here runs them."
+            "names: functions and custom tools that have a name it can, hosted ones (web_search, "
+            "mcp, ...) it cannot, because nothing here runs them."
         )
     return chosen, must_call, forced
 
@@ -198,7 +198,8 @@ def special_tokens(tokenizer: Any) -> frozenset[str]:
 @functools.lru_cache(maxsize=8)
 def _special_tokens(tokenizer: Any) -> frozenset[str]:
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    return frozenset(token.content for token in added if getattr(token, "special", False))
+    special = (token.content for token in added if getattr(token, "special", False))
+    return frozenset(filter(None, special))  # A checkpoint may list an empty one.
 
 
 @functools.lru_cache(maxsize=8)

@@ -13,6 +13,7 @@ from midm_vllm.chat.control_tokens import control_tokens
 ENTRIES = [
     {"id": 9, "content": "[INST]", "special": True},
     {"id": 10, "content": "  ", "special": False},
+    {"id": 11, "content": "", "special": True},
     {"id": 2, "content": "<|end_of_text|>", "special": True},
 ]
 BY_ID = {"added_tokens_decoder": {str(e["id"]): {**e, "id": None} for e in ENTRIES}}
