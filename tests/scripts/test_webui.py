@@ -94,6 +94,12 @@ def terminal() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
+def heed_the_terminal() -> None:
+    """In a program before it begins: its terminal is this one, and Ctrl-C ends it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ignored if the tests run in the background.
+
+
 @pytest.mark.web
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_its_servers_when_it_is_told_to(
@@ -104,7 +110,7 @@ def test_it_stops_its_servers_when_it_is_told_to(
     with subprocess.Popen(
         [SCRIPT, "--port", str(port)], stdin=program, stdout=program, stderr=program,
         env={**os.environ, "TMPDIR": str(temporary_folder)}, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=heed_the_terminal,
     ) as running:
         output = ""
         while "Open WebUI: http" not in output:
