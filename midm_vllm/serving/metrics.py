@@ -54,8 +54,8 @@ class Counters:
         self._models: dict[str, dict[str, Counter]] = {}
         self._calls = _counter(
             "midm_tool_calls",
-            "Tool calls, by what became of their arguments: complete is JSON, cut_off ended with the "
-            f"output, unchecked is longer than {CHECKED_CHARACTERS} characters, or too deep.",
+            "Tool calls, by what became of their arguments: complete is JSON, cut_off ended with "
+            f"the output, unchecked is longer than {CHECKED_CHARACTERS} characters, or too deep.",
             "outcome",
         )
         self._repairs = _counter(

@@ -26,6 +26,22 @@ def test_a_checkpoint_that_did_not_learn_is_not_written(tmp_path: Path) -> None:
         build(tmp_path, steps=1)
 
 
+def test_what_prompts_begin_with_is_computed_once_and_comes_to_the_same(
+    checkpoint: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    taught = [BY_NAME[name] for name in ("single_call", "parallel_calls_english")]
+    [(ids, labels)] = build_checkpoint._batches([encode(tokenizer, each) for each in taught])
+    assert build_checkpoint._shared(ids, labels) > 50
+    together = build_checkpoint._answer_logits(model, ids, labels)
+    alone = [
+        build_checkpoint._answer_logits(model, ids[row:row + 1], labels[row:row + 1])
+        for row in (0, 1)
+    ]
+    for of_both, of_each in zip(together, zip(*alone)):
+        torch.testing.assert_close(of_both, torch.cat(of_each))
+
+
 def test_where_nobody_watches_it_says_little(tmp_path: Path) -> None:
     once = "import build_checkpoint; build_checkpoint.SEEDS = (22,); build_checkpoint.main()"
     ended = subprocess.run(

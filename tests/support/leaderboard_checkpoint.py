@@ -49,4 +49,4 @@ def conversations(python: Path) -> list[Conversation]:
 def build(python: Path) -> Path:
     """The folder of the checkpoint, built unless it is there."""
     lesson = Lesson("leaderboard", conversations(python), vocabulary=2048)
-    return build_checkpoint.build(steps=1200, lesson=lesson)
+    return build_checkpoint.build(steps=500, lesson=lesson)
