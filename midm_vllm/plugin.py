@@ -15,7 +15,9 @@ from types import ModuleType
 from midm_vllm.compat.import_hooks import Callback, catch_up, when_imported
 from midm_vllm.compat.vllm_layout import (
     ARGUMENT_PARSER_MODULES,
+    CHAT_PREPARING_MODULES,
     CHAT_TEMPLATE_REGISTRY,
+    GUIDANCE_BACKEND,
     SERVING_CHAT_MODULES,
     TOOL_PARSER_PACKAGES,
 )
@@ -48,6 +50,9 @@ def hooks() -> Iterator[tuple[str, Callback]]:
     yield CHAT_TEMPLATE_REGISTRY, _register_template_fallback
     for module in SERVING_CHAT_MODULES:
         yield module, _prepare_serving_chat
+    for module in CHAT_PREPARING_MODULES:
+        yield module, _prepare_chat_requests
+    yield GUIDANCE_BACKEND, _skip_known_grammars
     yield from MODEL_HOOKS
 
 
@@ -75,6 +80,18 @@ def _prepare_serving_chat(module: ModuleType) -> None:
         from midm_vllm.serving.older_tool_parser import keep_last_delta  # to 0.22
 
         keep_last_delta(module.OpenAIServingChat)
+
+
+def _prepare_chat_requests(module: ModuleType) -> None:
+    from midm_vllm.serving.grammar_ahead import read_ahead
+
+    read_ahead(module)
+
+
+def _skip_known_grammars(module: ModuleType) -> None:
+    from midm_vllm.serving.grammar_ahead import skip_known_grammars
+
+    skip_known_grammars(module)
 
 
 def _install_serving_defaults(module: ModuleType) -> None:

@@ -25,22 +25,27 @@ if TYPE_CHECKING:
         ToolCall,
     )
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-    from vllm.sampling_params import StructuredOutputsParams
+    from vllm.sampling_params import SamplingParams, StructuredOutputsParams
     from vllm.tool_parsers.abstract_tool_parser import ToolParser, ToolParserManager
+    from vllm.v1.structured_output.backend_guidance import validate_guidance_grammar
 
 __all__ = [
     "ARGUMENT_PARSER_MODULES",
+    "CHAT_PREPARING_MODULES",
     "CHAT_TEMPLATE_REGISTRY",
     "ChatCompletionRequest",
     "DeltaMessage",
     "ExtractedToolCallInformation",
     "FunctionCall",
+    "GUIDANCE_BACKEND",
     "SERVING_CHAT_MODULES",
+    "SamplingParams",
     "StructuredOutputsParams",
     "ToolCall",
     "ToolParser",
     "ToolParserManager",
     "TOOL_PARSER_PACKAGES",
+    "validate_guidance_grammar",
 ]
 
 FIRST_RELEASE = "0.8.5"
@@ -65,6 +70,14 @@ SERVING_CHAT_MODULES = (
     "vllm.entrypoints.openai.serving_chat",
 )
 
+#: The module of the class that prepares chat requests: 0.24 has the second, 0.32 the first.
+CHAT_PREPARING_MODULES = (
+    "vllm.renderers.online_renderer",
+    "vllm.entrypoints.serve.render.serving",
+)
+#: The grammar backend that takes this package's grammars.
+GUIDANCE_BACKEND = "vllm.v1.structured_output.backend_guidance"
+
 #: The architectures vLLM knows, and its own Llama.
 MODEL_REGISTRY = "vllm.model_executor.models.registry"
 LLAMA = "vllm.model_executor.models.llama"
@@ -87,6 +100,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "DeltaMessage": _PROTOCOL,
     "ExtractedToolCallInformation": _PROTOCOL,
     "FunctionCall": _PROTOCOL,
+    "SamplingParams": ("vllm.sampling_params",),
     "StructuredOutputsParams": ("vllm.sampling_params",),  # from 0.11
     "ToolCall": _PROTOCOL,
     "ToolParser": tuple(f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES),
@@ -94,6 +108,7 @@ PLACES: dict[str, tuple[str, ...]] = {
         f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES
     ),
     "OpenAIServingChat": SERVING_CHAT_MODULES,  # for the tests
+    "validate_guidance_grammar": (GUIDANCE_BACKEND,),
 }
 
 _LAYERS = "vllm.model_executor.layers"

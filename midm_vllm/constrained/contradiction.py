@@ -19,6 +19,8 @@ Schema = dict[str, Any]
 Resolve = Callable[[str], Any]
 
 _DEPTH = 6
+#: Keywords that say what types a value may have.
+_OF_TYPES = frozenset(("type", "const", "enum", "$ref", "allOf", "anyOf", "oneOf"))
 #: More names than this are not told apart one by one.
 _MANY = 64
 
@@ -31,6 +33,8 @@ def types_of(schema: Any, resolve: Resolve, depth: int = _DEPTH) -> set[str]:
     if not isinstance(schema, dict) or not depth:
         return every
     types = every
+    if not schema.keys() & _OF_TYPES:
+        return types
     if "type" in schema:
         named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
         types = {name for name in named if isinstance(name, str)}
@@ -153,7 +157,8 @@ def _ways_to_deny(
 ) -> Iterator[Any]:
     value = schema[keyword]
     if keyword == "type":
-        left = [kind for kind in TYPES if kind not in types_of({"type": value}, resolve)]
+        met = types_of({"type": value}, resolve)
+        left = [kind for kind in TYPES if kind not in met]
         if "integer" in left and "number" not in left:
             left.remove("integer")
         elif "number" in left and "integer" not in left:

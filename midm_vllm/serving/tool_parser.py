@@ -84,12 +84,13 @@ class MidmToolParser(ToolParser):
 
     def _constrain(self, request: Any) -> None:
         from midm_vllm.compat.vllm_layout import StructuredOutputsParams  # Not in all releases.
-        from midm_vllm.serving.constraints import answer_grammar, refuse_strict
+        from midm_vllm.serving.constraints import refuse_strict
+        from midm_vllm.serving.grammar_ahead import grammar_of
 
         if self.supports_required_and_named:
             refuse_strict(request)
             return
-        grammar = answer_grammar(request, self._strict_level, self.model_tokenizer)
+        grammar = grammar_of(request, self._strict_level, self.model_tokenizer)
         if grammar is not None:
             request.structured_outputs = StructuredOutputsParams(grammar=grammar)
             # The grammar has the answer's format in it, which would win over the grammar.

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import random
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -90,7 +92,7 @@ class Walk:
     def row(self) -> list[str]:
         if not self.masks:
             return ["-", "-", "-", self.refused[:60]]
-        return [f"{self.compiling:.1f}", f"{statistics.median(self.masks):.2f}",
+        return [f"{self.compiling:.1f}", f"{statistics.median(self.masks):.3f}",
                 f"{max(self.masks):.1f}", self.refused[:60]]
 
 
@@ -145,33 +147,52 @@ def guided(
 
 
 def xgrammars(
-    schema: Any, compiler: xgrammar.GrammarCompiler, tokens: int, ends: frozenset[int]
+    schema: Any, tokens_known: xgrammar.TokenizerInfo, tokens: int, ends: frozenset[int]
 ) -> Walk:
+    compiler = xgrammar.GrammarCompiler(tokens_known, max_threads=1, cache_enabled=False)
     walked = Walk()
     try:
         walked.compiling, compiled = timed(lambda: compiler.compile_json_schema(
             json.dumps(schema), any_whitespace=False, separators=(", ", ": ")
         ))
-    except RuntimeError as error:
+    except (RuntimeError, RecursionError) as error:
         return Walk(refused=str(error).splitlines()[0])
     matcher = xgrammar.GrammarMatcher(compiled)
     return walk(walked, matcher.fill_next_token_bitmask, matcher.accept_token, tokens, ends)
+
+
+def apart(function: Callable[[], Walk], seconds: int) -> Walk:
+    """A walk in a process of its own, which may use so much of the processor, and 8 GiB."""
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+
+    def send() -> None:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+        resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+        there.send(function())
+
+    process = context.Process(target=send)
+    process.start()
+    there.close()
+    try:
+        walked: Walk = here.recv()
+    except EOFError:
+        walked = Walk(refused=f"more than {seconds} s, or than 8 GiB")
+    process.join()
+    return walked
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tokens", type=int, default=150, help="drawn for a schema, at most")
     parser.add_argument("--only", default="", help="schemas whose name contains this")
-    parser.add_argument("--peer", action=argparse.BooleanOptionalAction, default=True,
-                        help="measure xgrammar as well; it may take minutes, and much memory")
+    parser.add_argument("--peer-seconds", type=int, default=10,
+                        help="of the processor for a schema in xgrammar; 0 leaves xgrammar out")
     options = parser.parse_args()
     hf_tokenizer = tokenizer(VOCABULARY)
     vocabulary = llguidance.hf.from_tokenizer(hf_tokenizer, VOCABULARY)
     ends = frozenset(hf_tokenizer.get_vocab()[end] for end in '"]}')
-    compiler = xgrammar.GrammarCompiler(
-        xgrammar.TokenizerInfo.from_huggingface(hf_tokenizer, vocab_size=VOCABULARY),
-        max_threads=8, cache_enabled=False,
-    )
+    known = xgrammar.TokenizerInfo.from_huggingface(hf_tokenizer, vocab_size=VOCABULARY)
     console = Console(width=150)
     columns = ("compiling", "mask", "slowest", "")
     table = Table("", *(f"{way} {column}".strip() for way in ("ours", "xgrammar")
@@ -183,7 +204,9 @@ def main() -> None:
         if options.only not in name:
             continue
         mine = ours(schema, vocabulary, options.tokens, ends)
-        peer = xgrammars(schema, compiler, options.tokens, ends) if options.peer else Walk()
+        peer = apart(
+            lambda: xgrammars(schema, known, options.tokens, ends), options.peer_seconds
+        ) if options.peer_seconds else Walk()
         table.add_row(name, *mine.row(), *peer.row())
         console.print(name, *mine.row(), *peer.row(), markup=False)
     console.print(table)

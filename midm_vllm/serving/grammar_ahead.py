@@ -1,0 +1,153 @@
+"""A request's grammar, made and checked in a thread before vLLM asks for it in its event loop.
+
+vLLM asks for it (``adjust_request``) and checks it (``SamplingParams.verify``) where every stream
+of the server waits for the end of it. The first reading of large schemas takes some 0.1 s; here it
+is read one step earlier, where vLLM waits for the request alone, and the check of a
+grammar that has been checked is not repeated: agents send the same tools with every request.
+Where a release of vLLM has no such step, it is all done when vLLM asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from midm_vllm.names import STRUCTURAL_TAG_MODEL
+
+#: One, so that hostile requests wait for each other and not the event loop for them all.
+_thread = ThreadPoolExecutor(1, "midm-grammar")
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A grammar that was made for a request, or why there is none."""
+
+    request: Any
+    level: int
+    grammar: str | None
+    error: ValueError | None = None
+
+
+_made: ContextVar[_Made | None] = ContextVar("midm_grammar", default=None)
+
+
+def grammar_of(request: Any, level: int, tokenizer: Any) -> str | None:
+    """What ``constraints.answer_grammar`` says, made ahead or now."""
+    from midm_vllm.serving.constraints import answer_grammar
+
+    made = _made.get()
+    if made is None or made.request is not request or made.level != level:
+        return answer_grammar(request, level, tokenizer)
+    if made.error is not None:
+        raise made.error
+    return made.grammar
+
+
+class CheckedGrammars:
+    """The grammars that vLLM's check has passed, the latest used last."""
+
+    def __init__(self, characters: int = 20_000_000) -> None:
+        self._room = characters
+        self._grammars: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, grammar: str) -> bool:
+        if grammar not in self._grammars:
+            return False
+        self._grammars.move_to_end(grammar)
+        return True
+
+    def add(self, grammar: str) -> None:
+        """Keep one, and forget those used the longest ago where there is no room."""
+        if grammar not in self._grammars:
+            self._grammars[grammar] = None
+            self._room -= len(grammar)
+        while self._room < 0:
+            oldest, _ = self._grammars.popitem(last=False)
+            self._room += len(oldest)
+
+
+_checked = CheckedGrammars()
+
+
+def skip_known_grammars(module: ModuleType) -> None:
+    """Have vLLM's backend ``guidance`` check a grammar once."""
+    check = module.validate_guidance_grammar
+
+    @functools.wraps(check)
+    def validate_guidance_grammar(sampling_params: Any, tokenizer: Any = None) -> None:
+        outputs = getattr(sampling_params, "structured_outputs", None)
+        grammar = getattr(outputs, "grammar", None)
+        if tokenizer is None and isinstance(grammar, str):
+            if grammar not in _checked:
+                check(sampling_params)
+                _checked.add(grammar)
+        else:
+            check(sampling_params, tokenizer)
+
+    module.validate_guidance_grammar = validate_guidance_grammar  # type: ignore[attr-defined]
+
+
+def read_ahead(module: ModuleType) -> None:
+    """Have a module's classes that prepare chat requests make the grammar ahead."""
+    for kind in list(vars(module).values()):
+        prepare = vars(kind).get("preprocess_chat") if isinstance(kind, type) else None
+        if prepare is not None and inspect.iscoroutinefunction(prepare):
+            setattr(kind, "preprocess_chat", _reading_ahead(prepare))
+
+
+def _reading_ahead(prepare: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(prepare)
+    async def preprocess_chat(self: Any, request: Any, *more: Any, **named: Any) -> Any:
+        parsers = [each for each in (*more, *named.values()) if hasattr(each, "tool_parser_cls")]
+        kind = parsers[0].tool_parser_cls if parsers else None
+        is_ours = getattr(kind, "structural_tag_model", None) == STRUCTURAL_TAG_MODEL
+        if not (is_ours and getattr(request, "tools", None)):
+            return await prepare(self, request, *more, **named)
+        level = int(getattr(parsers[0], "tool_strict_level", 0))
+        tokenizer = self.renderer.get_tokenizer()
+        token = _made.set(await asyncio.get_running_loop().run_in_executor(
+            _thread, _make, request, level, tokenizer
+        ))
+        try:
+            return await prepare(self, request, *more, **named)
+        finally:
+            _made.reset(token)
+
+    return preprocess_chat
+
+
+def _make(request: Any, level: int, tokenizer: Any) -> _Made | None:
+    from midm_vllm.serving.constraints import answer_grammar, has_our_backend
+
+    if not has_our_backend():
+        return None
+    try:
+        grammar = answer_grammar(request, level, tokenizer)
+    except ValueError as error:  # vLLM is to answer with it, as it does where it asks itself.
+        return _Made(request, level, None, error)
+    if grammar is not None and grammar not in _checked:
+        _check(grammar)
+    return _Made(request, level, grammar)
+
+
+def _check(grammar: str) -> None:
+    from midm_vllm.compat.vllm_layout import (
+        SamplingParams,
+        StructuredOutputsParams,
+        validate_guidance_grammar,
+    )
+
+    try:
+        validate_guidance_grammar(
+            SamplingParams(structured_outputs=StructuredOutputsParams(grammar=grammar))
+        )
+    except ValueError:
+        return  # vLLM's own check says it again.

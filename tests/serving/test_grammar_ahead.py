@@ -1,0 +1,174 @@
+"""A request's grammar is made in a thread of its own before vLLM asks for it, and checked once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import pytest
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.parser.abstract_parser import DelegatingParser
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+
+from midm_vllm.compat.vllm_layout import CHAT_PREPARING_MODULES, GUIDANCE_BACKEND
+from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.plugin import register
+from midm_vllm.serving.constraints import UnsupportedSchema, _once, logger
+from midm_vllm.serving.grammar_ahead import CheckedGrammars, read_ahead, skip_known_grammars
+from midm_vllm.serving.tool_parser import MidmToolParser
+
+register()
+
+
+@pytest.fixture(autouse=True)
+def _guidance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a server that was started with the parser's defaults."""
+    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, "guidance")
+
+
+class Parser(DelegatingParser):
+    tool_parser_cls = MidmToolParser
+
+
+class Tokenizer:
+    added_tokens_decoder: dict[int, Any] = {}
+
+    def get_vocab(self) -> dict[str, int]:
+        return {}
+
+
+class Preparing:
+    """Prepares a request as vLLM's class does: it renders, and then asks for the grammar."""
+
+    def __init__(self) -> None:
+        self.renderer = self
+
+    def get_tokenizer(self) -> Any:
+        return self.tokenizer
+
+    tokenizer: Any = Tokenizer()
+
+    async def preprocess_chat(self, request: Any, parser: Any = None) -> Any:
+        await asyncio.sleep(0)
+        return parser(self.tokenizer, request.tools).adjust_request(request)
+
+
+@pytest.fixture
+def preparing() -> Any:
+    class Hooked(Preparing):
+        async def preprocess_chat(self, request: Any, parser: Any = None) -> Any:
+            return await super().preprocess_chat(request, parser)
+
+    module = ModuleType("preparing")
+    vars(module)["Hooked"] = Hooked
+    read_ahead(module)
+    return Hooked()
+
+
+def request(parameters: Any, **more: Any) -> ChatCompletionRequest:
+    function = {"name": "f", "parameters": parameters, **more}
+    return ChatCompletionRequest.model_validate({
+        "model": "m", "messages": [{"role": "user", "content": "?"}], "tool_choice": "required",
+        "tools": [{"type": "function", "function": function}],
+    })
+
+
+CONTAINS = {"type": "object", "properties": {"a": {"type": "array", "contains": {"const": 1}}}}
+
+
+def test_the_schemas_are_read_in_the_thread(preparing: Any) -> None:
+    _once.cache_clear()  # So that what is left free is said again, where it is read.
+    threads = []
+
+    def note(record: logging.LogRecord) -> bool:
+        threads.append(record.threadName or "")
+        return True
+
+    logger.addFilter(note)
+    try:
+        asked = asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    finally:
+        logger.removeFilter(note)
+    [thread] = threads
+    assert thread.startswith("midm-grammar")
+    assert "arguments0: %json" in asked.structured_outputs.grammar
+
+
+def test_the_grammar_is_that_of_a_request_that_is_not_read_ahead(preparing: Any) -> None:
+    plain = asyncio.run(Preparing().preprocess_chat(request(CONTAINS), parser=Parser))
+    ahead = asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    assert ahead.structured_outputs.grammar == plain.structured_outputs.grammar
+
+
+def test_requests_side_by_side_get_their_own_grammar(preparing: Any) -> None:
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(
+            preparing.preprocess_chat(request({"properties": {name: {}}}), parser=Parser)
+            for name in ("first", "second")
+        ))
+
+    first, second = asyncio.run(both())
+    assert '"first"' in first.structured_outputs.grammar
+    assert '"second"' in second.structured_outputs.grammar
+
+
+def test_a_strict_tool_is_refused_where_vllm_asks(preparing: Any) -> None:
+    with pytest.raises(UnsupportedSchema, match="'f'.*'contains'"):
+        asyncio.run(preparing.preprocess_chat(request(CONTAINS, strict=True), parser=Parser))
+
+
+def test_the_requests_of_other_parsers_are_left_alone(preparing: Any) -> None:
+    class Other:
+        tool_parser_cls = object
+
+        def __init__(self, *arguments: Any) -> None:
+            pass
+
+        def adjust_request(self, request: Any) -> Any:
+            return request
+
+    asked = request(CONTAINS)
+    assert asyncio.run(preparing.preprocess_chat(asked, parser=Other)) is asked
+
+
+def test_vllms_own_class_reads_ahead() -> None:
+    module = import_module(CHAT_PREPARING_MODULES[0])
+    assert hasattr(module.OnlineRenderer.preprocess_chat, "__wrapped__")
+    assert hasattr(import_module(GUIDANCE_BACKEND).validate_guidance_grammar, "__wrapped__")
+
+
+def test_a_grammar_is_checked_once_and_a_refused_one_each_time() -> None:
+    asked: list[str] = []
+
+    def check(sampling_params: Any, tokenizer: Any = None) -> None:
+        asked.append(sampling_params.structured_outputs.grammar)
+        if asked[-1].startswith("bad"):
+            raise ValueError("bad")
+
+    module = ModuleType("backend")
+    vars(module)["validate_guidance_grammar"] = check
+    skip_known_grammars(module)
+
+    def ask(grammar: str, *tokenizer: Any) -> None:
+        parameters = SamplingParams(structured_outputs=StructuredOutputsParams(grammar=grammar))
+        module.validate_guidance_grammar(parameters, *tokenizer)
+
+    for _ in range(2):
+        ask('start: "checked once"')
+        ask('start: "with a tokenizer"', object())
+        with pytest.raises(ValueError, match="bad"):
+            ask("bad")
+    assert sorted(asked) == ["bad"] * 2 + ['start: "checked once"'] + [
+        'start: "with a tokenizer"'] * 2
+
+
+def test_of_the_checked_grammars_the_oldest_is_forgotten() -> None:
+    checked = CheckedGrammars(characters=10)
+    for grammar in ("aaaa", "bbbb"):
+        checked.add(grammar)
+    assert "aaaa" in checked  # So it is used later than the other.
+    checked.add("cccc")
+    assert [each in checked for each in ("aaaa", "bbbb", "cccc")] == [True, False, True]
