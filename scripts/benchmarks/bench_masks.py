@@ -97,9 +97,10 @@ class Walk:
 
 
 def timed(function: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.process_time()
+    # Of the thread: the process's own clock ticks coarsely under a limit.
+    start = time.thread_time()
     result = function()
-    return (time.process_time() - start) * 1000, result
+    return (time.thread_time() - start) * 1000, result
 
 
 def walk(
