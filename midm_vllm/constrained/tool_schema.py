@@ -13,6 +13,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 from llguidance import LLMatcher
@@ -151,18 +152,24 @@ class _Known:
     def __init__(self, characters: int) -> None:
         self._room = characters
         self._read: OrderedDict[Any, ToolSchema] = OrderedDict()
+        # Schemas are read in more than one thread.
+        self._lock = Lock()
 
     def get(self, key: Any) -> ToolSchema | None:
-        if key in self._read:
-            self._read.move_to_end(key)
-        return self._read.get(key)
+        with self._lock:
+            if key in self._read:
+                self._read.move_to_end(key)
+            return self._read.get(key)
 
     def keep(self, key: Any, read: ToolSchema) -> None:
-        self._room -= len(read.grammar) + 1000
-        self._read[key] = read
-        while self._room < 0:
-            _, oldest = self._read.popitem(last=False)
-            self._room += len(oldest.grammar) + 1000
+        with self._lock:
+            if key in self._read:
+                return
+            self._room -= len(read.grammar) + 1000
+            self._read[key] = read
+            while self._room < 0:
+                _, oldest = self._read.popitem(last=False)
+                self._room += len(oldest.grammar) + 1000
 
     def clear(self) -> None:
         while self._read:

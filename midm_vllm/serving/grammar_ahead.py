@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -57,21 +58,24 @@ class CheckedGrammars:
     def __init__(self, characters: int = 20_000_000) -> None:
         self._room = characters
         self._grammars: OrderedDict[str, None] = OrderedDict()
+        self._lock = Lock()
 
     def __contains__(self, grammar: str) -> bool:
-        if grammar not in self._grammars:
-            return False
-        self._grammars.move_to_end(grammar)
-        return True
+        with self._lock:
+            if grammar not in self._grammars:
+                return False
+            self._grammars.move_to_end(grammar)
+            return True
 
     def add(self, grammar: str) -> None:
         """Keep one, and forget those used the longest ago where there is no room."""
-        if grammar not in self._grammars:
-            self._grammars[grammar] = None
-            self._room -= len(grammar)
-        while self._room < 0:
-            oldest, _ = self._grammars.popitem(last=False)
-            self._room += len(oldest)
+        with self._lock:
+            if grammar not in self._grammars:
+                self._grammars[grammar] = None
+                self._room -= len(grammar)
+            while self._room < 0:
+                oldest, _ = self._grammars.popitem(last=False)
+                self._room += len(oldest)
 
 
 _checked = CheckedGrammars()
