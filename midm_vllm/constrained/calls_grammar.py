@@ -5,7 +5,8 @@ For the form the vendor's prompt teaches:
     <tool_call>{"name": "…", "arguments": {…}}</tool_call>
 
 With ``auto``, prose and calls; with ``required``, one call or more, and nothing else; forced,
-one call. Where the answer has a format, an answer that calls nothing is in that format.
+one call. Where the answer has a format, an answer that calls nothing is in that format. Where the
+request has begun a call, the answer first ends it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
 
+_BEGIN = '{"name": '
 #: The grammar of an object of any kind.
 ANY_OBJECT = '{"type": "object", "x-guidance": {"whitespace_flexible": false, ' \
              '"item_separator": ", ", "key_separator": ": "}}'
@@ -36,6 +38,7 @@ def calls_grammar(
     one_call: bool = False,
     answer: str | None = None,
     special_tokens: Collection[str] = (),
+    begun: str = "",
 ) -> str:
     """The grammar of what may be written with these tools, for ``structured_outputs.grammar``.
 
@@ -43,33 +46,77 @@ def calls_grammar(
     what of the tags and of the tokens that end an output is among them, llguidance reads as
     tokens, not as text, and a tool's name that has one in it is written with escapes. Of itself
     it would let an output end with the tokenizer's ``eos_token`` alone, which need not be the one
-    with which the model was taught to end a turn.
+    with which the model was taught to end a turn. ``begun`` is a call that the answer goes on with,
+    from its opening tag; where `ends_before_arguments` says no, its rest may be anything.
     """
     ends = [end for end in END_TOKENS if end in special_tokens]
     rules = [
         f"start: whole ({' | '.join(ends)})?" if ends else "start: whole",
-        _whole(must_call, one_call, answer),
+        _whole(must_call, one_call, answer, bool(begun)),
     ]
     if not must_call and answer is None:
         rules += _prose(OPENING_TAG in special_tokens)
     if answer is not None:
         rules.append(f"answer: %json {answer}")
     rules.append(f"call: {_tag(OPENING_TAG, special_tokens)} body")
-    names = []
+    names, rests = [], []
     schemas: dict[str, str] = {}
     for tool in tools:
         rule = schemas.setdefault(tool.arguments, f"arguments{len(schemas)}")
-        name = _name(tool.name, special_tokens)
-        before = _text(f'{name}, "arguments": ')
-        names.append(f"{before} {rule}")
-    begin, end = _text('{"name": '), _text("}")
-    rules.append(f"body: {begin} named {end} {_tag(CLOSING_TAG, special_tokens)}")
+        head = _head(tool, special_tokens)
+        names.append(f"{_text(head.removeprefix(_BEGIN))} {rule}")
+        if begun and _is_begun(head, begun):
+            rests.append(f"{_text(head[len(_written(begun)):])} {rule}")
+    end = f"{_text('}')} {_tag(CLOSING_TAG, special_tokens)}"
+    rules.append(f"body: {_text(_BEGIN)} named {end}")
     rules.append("named: " + "\n  | ".join(names))
+    if rests:
+        rules.append(f"rest: ({' | '.join(rests)}) {end}")
+    elif begun:
+        rules += _anything_and_the_tag(CLOSING_TAG in special_tokens)
     rules += [f"{rule}: %json {schema}" for schema, rule in schemas.items()]
     return "\n".join(rules) + "\n"
 
 
-def _whole(must_call: bool, one_call: bool, answer: str | None) -> str:
+def ends_before_arguments(
+    tool: CallableTool, begun: str, special_tokens: Collection[str] = ()
+) -> bool:
+    """Whether ``begun`` may be a call of this tool of which the arguments are still to come."""
+    return _is_begun(_head(tool, special_tokens), begun)
+
+
+def may_be_of(tool: CallableTool, begun: str, special_tokens: Collection[str] = ()) -> bool:
+    """Whether ``begun`` is a call of this tool as the grammar has it, so far as it goes."""
+    head = _head(tool, special_tokens)
+    return _is_begun(head, begun) or _written(begun).startswith(head)
+
+
+def _head(tool: CallableTool, special_tokens: Collection[str]) -> str:
+    return f'{_BEGIN}{_name(tool.name, special_tokens)}, "arguments": '
+
+
+def _written(begun: str) -> str:
+    """What of a call's object has been written."""
+    return begun.removeprefix(OPENING_TAG).lstrip()
+
+
+def _is_begun(head: str, begun: str) -> bool:
+    return head.startswith(_written(begun))
+
+
+def _anything_and_the_tag(is_special: bool) -> list[str]:
+    escaped = CLOSING_TAG.replace("/", "\\/")
+    rules = [f"to_tag[lazy]: /(?s:.*){escaped}/"]
+    if not is_special:
+        return [*rules, "rest: to_tag"]
+    return [*rules, "ANYTHING: /(?s:.*)/", f"rest: to_tag | ANYTHING {CLOSING_TAG}"]
+
+
+def _whole(must_call: bool, one_call: bool, answer: str | None, is_begun: bool) -> str:
+    if is_begun:
+        if must_call or answer is not None:
+            return "whole: rest" if one_call else "whole: rest call*"
+        return "whole: rest REST" if one_call else "whole: rest prose_and_call* REST"
     calls = "call" if one_call else "call+"
     if must_call:
         return f"whole: {calls}"

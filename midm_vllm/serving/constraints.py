@@ -16,9 +16,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
+from midm_vllm.constrained.calls_grammar import (
+    ANY_OBJECT,
+    CallableTool,
+    calls_grammar,
+    ends_before_arguments,
+    may_be_of,
+)
 from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, SCHEMA_NODES_VARIABLE
+from midm_vllm.serving.continued_call import begun_call
 from midm_vllm.serving.request_tools import named_tools
 
 logger = logging.getLogger("vllm.midm_vllm.constraints")
@@ -84,6 +91,9 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
             _heed(tool, read)
             arguments = read.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
+    begun = begun_call(request)
+    if begun:
+        _heed_begun(begun, list(zip(tools, callable_tools)), special)
     format_schema = None
     if answer is not None and not must_call:
         read = schemas.read_answer(answer).writable_without(unwritable)
@@ -92,7 +102,7 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
         format_schema = read.grammar
     return calls_grammar(
         callable_tools, must_call=must_call, one_call=one_call, answer=format_schema,
-        special_tokens=special,
+        special_tokens=special, begun=begun,
     )
 
 
@@ -126,6 +136,23 @@ def _heed(tool: _Tool, read: ToolSchema) -> None:
         )
     for finding in read.findings:
         _once(f"The arguments of the tool {tool.name!r:.100} are not held to {finding}.")
+
+
+def _heed_begun(
+    begun: str, tools: list[tuple[_Tool, CallableTool]], special: frozenset[str]
+) -> None:
+    """Arguments that have begun cannot be held to a schema: what they begin with is not read."""
+    if any(ends_before_arguments(callable_tool, begun, special) for _, callable_tool in tools):
+        return
+    meant = [tool for tool, callable_tool in tools if may_be_of(callable_tool, begun, special)]
+    for tool in meant or [tool for tool, _ in tools]:
+        if tool.strict:
+            raise UnsupportedSchema(
+                f"The last message ends inside a call, and the rest of its arguments cannot be "
+                f"held to the schema of the tool {tool.name!r}, which has \"strict\": true. Leave "
+                "\"strict\" out, or continue a message that ends before the call."
+            )
+    _once("A call that ends in the middle of its arguments is continued without constraints.")
 
 
 @functools.lru_cache(maxsize=1000)

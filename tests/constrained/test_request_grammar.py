@@ -432,3 +432,58 @@ def test_without_enforcement_vllm_keeps_its_own_way(monkeypatch: pytest.MonkeyPa
     request = MidmToolParser(None).adjust_request(chat(tool_choice="required"))
     assert request.structured_outputs is not None
     assert request.structured_outputs.json is not None
+
+
+def continuing(begun: str, **more: Any) -> ChatCompletionRequest:
+    """A request whose last message ends inside a call."""
+    return chat(
+        messages=[{"role": "user", "content": "?"}, {"role": "assistant", "content": begun}],
+        continue_final_message=True, add_generation_prompt=False, **more,
+    )
+
+
+HEAD = GOOD[:GOOD.index('{"city"')]
+CHOICES_WITH_GRAMMAR = [
+    {"tool_choice": "required"}, {"tool_choice": NAMED}, {"tools": tools(strict=True)},
+]
+
+
+@pytest.mark.parametrize("more", CHOICES_WITH_GRAMMAR, ids=["required", "named", "strict"])
+@pytest.mark.parametrize("cut", range(len(OPENING_TAG), len(HEAD) + 1))
+def test_a_call_that_the_request_begins_is_held_to_its_tool(cut: int, more: Any) -> None:
+    grammar = grammar_of(continuing(PROSE + GOOD[:cut], **more))
+    assert allows(grammar, GOOD[cut:])
+    assert not allows(grammar, BAD_ARGUMENTS[cut:])
+    assert not allows(grammar, GOOD)
+    assert not allows(grammar, PROSE)
+    assert allows(grammar, GOOD[cut:] + OTHER) == (more.get("tool_choice") != NAMED)
+    assert allows(grammar, GOOD[cut:] + PROSE) == ("tools" in more)
+
+
+@pytest.mark.parametrize("begun", [GOOD[:len(HEAD) + 4], '<tool_call>{"arguments": {"a'])
+def test_arguments_that_the_request_begins_are_free(begun: str) -> None:
+    for more in CHOICES_WITH_GRAMMAR[:2]:
+        grammar = grammar_of(continuing(begun, **more))
+        assert allows(grammar, '"}}</tool_call>')
+        assert not allows(grammar, '"}}')
+        assert not allows(grammar, PROSE)
+
+
+def test_arguments_that_the_request_begins_are_not_taken_for_strict() -> None:
+    with pytest.raises(ValueError, match="ends inside a call.*날씨"):
+        grammar_of(continuing(GOOD[:len(HEAD) + 4], tools=tools(strict=True)))
+    of_the_other = OTHER[:-len("}}</tool_call>")]
+    mixed = [tools(strict=True)[0], tools()[1]]
+    assert grammar_of(continuing(of_the_other, tools=mixed))
+
+
+def test_a_tag_that_is_a_token_ends_what_the_request_begins() -> None:
+    special = [OPENING_TAG, CLOSING_TAG]
+    tokenizer = LLTokenizer(TokenizerWrapper(Tokens(*special)))
+    grammar = calls_grammar(
+        [CallableTool("f")], must_call=True, begun='<tool_call>{"name":"f', special_tokens=special
+    )
+    for tokens in ([*b'"}', 258], list(b'"}</tool_call>')):
+        matcher = LLMatcher(tokenizer, grammar)
+        assert matcher.try_consume_tokens(tokens) == len(tokens), matcher.get_error()
+        assert matcher.is_accepting()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -140,3 +141,20 @@ def test_a_server_tells_the_begun_call_whole(client: openai.OpenAI, end: str) ->
     assert once.content == whole.content.removeprefix(begun)
     if end == '{"name": "get':
         assert once == expected(taught)
+
+
+@pytest.mark.parametrize("cut", ["<tool_call>", '{"name": "get', '"arguments": '])
+def test_a_server_holds_what_must_be_a_call_to_the_one_that_was_begun(
+    client: openai.OpenAI, cut: str
+) -> None:
+    taught = BY_NAME["single_call"]
+    begun = taught.text[: taught.text.index(cut) + len(cut)]
+    arguments = request(taught, tool_choice="required")
+    arguments["messages"] = [*taught.messages, {"role": "assistant", "content": begun}]
+    arguments["extra_body"] = {"continue_final_message": True, "add_generation_prompt": False}
+    once, streamed = both(client, arguments)
+    assert once == streamed
+    assert not once.content
+    [(name, told), *_] = once.calls
+    assert name in {tool["function"]["name"] for tool in taught.tools}
+    assert once.finish_reason == "length" or isinstance(json.loads(told), dict)

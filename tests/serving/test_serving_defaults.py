@@ -10,6 +10,7 @@ import argparse
 import json
 import locale
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from taught_conversations import CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
+from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
 
 pytestmark = pytest.mark.first
 
@@ -41,7 +43,7 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
     from vllm.entrypoints.cli.serve import ServeSubcommand
 
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # The command line sets it.
-    monkeypatch.setenv("MIDM_VLLM_GRAMMAR_BACKEND", "")  # So do the defaults.
+    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, "")  # So do the defaults.
     started: list[argparse.Namespace] = []
     for subcommand in (ServeSubcommand, RenderSubcommand):
         monkeypatch.setattr(subcommand, "cmd", staticmethod(started.append))
@@ -244,6 +246,40 @@ def test_a_checkpoint_out_of_reach_is_left_to_vllm(
     arguments = parse("serve", str(tmp_path / "nowhere"), *PARSER)
     assert arguments.chat_template is None
     assert "cannot be read from here" in log[-1]
+
+
+OUTPUTS = "--structured-outputs-config"
+
+
+@pytest.mark.parametrize("said, backend", [
+    ((), "guidance"),
+    ((OUTPUTS, '{"enable_in_reasoning": false}'), "guidance"),
+    ((OUTPUTS, '{"backend": "auto"}'), "auto"),
+    ((OUTPUTS, '{"backend": "xgrammar"}'), "xgrammar"),
+    ((f"{OUTPUTS}.backend", "outlines"), "outlines"),
+])
+def test_guidance_writes_the_grammars_where_nobody_names_another(
+    parse: Parse, checkpoint: Path, said: tuple[str, ...], backend: str
+) -> None:
+    config = parse("serve", str(checkpoint), *PARSER, *said).structured_outputs_config
+    assert (config["backend"] if isinstance(config, dict) else config.backend) == backend
+    assert os.environ[GRAMMAR_BACKEND_VARIABLE] == backend
+
+
+def test_a_config_file_names_the_grammars_backend(
+    parse: Parse, checkpoint: Path, tmp_path: Path
+) -> None:
+    lines = 'tool-call-parser: midm-parser\nstructured-outputs-config: {"backend": "xgrammar"}\n'
+    parse("serve", str(checkpoint), "--config", config_file(tmp_path, lines))
+    assert os.environ[GRAMMAR_BACKEND_VARIABLE] == "xgrammar"
+
+
+def test_without_the_defaults_vllm_chooses_the_grammars_backend(
+    parse: Parse, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIDM_VLLM_SERVING_DEFAULTS", "0")
+    parse("serve", str(checkpoint), *PARSER)
+    assert os.environ[GRAMMAR_BACKEND_VARIABLE] == "auto"
 
 
 @pytest.mark.parametrize("other", [(), ("--tool-call-parser", "hermes")], ids=["none", "hermes"])
