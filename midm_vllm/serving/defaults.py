@@ -24,6 +24,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,7 +196,23 @@ def _choose_grammar_backend(
             backend,
             ENVIRONMENT_SWITCH,
         )
+    if backend == "lm-format-enforcer":
+        _check_lm_format_enforcer(parser)
     os.environ[GRAMMAR_BACKEND_VARIABLE] = backend
+
+
+def _check_lm_format_enforcer(parser: argparse.ArgumentParser) -> None:
+    """End the program where it cannot work: its first request would end the engine.
+
+    It looks for vLLM's tokenizers where some releases have none (0.11.3 under 0.32).
+    """
+    try:
+        import_module("lmformatenforcer.integrations.vllm")
+    except ImportError:
+        parser.error(
+            "The grammar backend lm-format-enforcer, as it is installed, does not work with this "
+            f"vLLM: name {GRAMMAR_BACKEND}, xgrammar or outlines in --structured-outputs-config."
+        )
 
 
 def _field(config: Any, name: str, default: str) -> str:

@@ -274,6 +274,14 @@ def test_a_config_file_names_the_grammars_backend(
     assert os.environ[GRAMMAR_BACKEND_VARIABLE] == "xgrammar"
 
 
+def test_a_backend_that_would_end_the_engine_is_refused_at_the_start(
+    parse: Parse, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse("serve", str(checkpoint), *PARSER, f"{OUTPUTS}.backend", "lm-format-enforcer")
+    assert "lm-format-enforcer, as it is installed, does not work" in capsys.readouterr().err
+
+
 def test_without_the_defaults_vllm_chooses_the_grammars_backend(
     parse: Parse, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
