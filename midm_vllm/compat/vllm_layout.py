@@ -70,7 +70,7 @@ SERVING_CHAT_MODULES = (
     "vllm.entrypoints.openai.serving_chat",
 )
 
-#: The module of the class that prepares chat requests: 0.24 has the second, 0.32 the first.
+#: The module of the class that prepares chat requests: to 0.24 the second, from 0.25 the first.
 CHAT_PREPARING_MODULES = (
     "vllm.renderers.online_renderer",
     "vllm.entrypoints.serve.render.serving",
