@@ -15,7 +15,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
+from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG, unfinished_tag
 
 _BEGIN = '{"name": '
 #: The grammar of an object of any kind.
@@ -73,7 +73,7 @@ def calls_grammar(
     if rests:
         rules.append(f"rest: ({' | '.join(rests)}) {end}")
     elif begun:
-        rules += _anything_and_the_tag(CLOSING_TAG in special_tokens)
+        rules += _anything_and_the_tag(begun, CLOSING_TAG in special_tokens)
     rules += [f"{rule}: %json {schema}" for schema, rule in schemas.items()]
     return "\n".join(rules) + "\n"
 
@@ -104,12 +104,17 @@ def _is_begun(head: str, begun: str) -> bool:
     return head.startswith(_written(begun))
 
 
-def _anything_and_the_tag(is_special: bool) -> list[str]:
+def _anything_and_the_tag(begun: str, is_special: bool) -> list[str]:
     escaped = CLOSING_TAG.replace("/", "\\/")
     rules = [f"to_tag[lazy]: /(?s:.*){escaped}/"]
-    if not is_special:
-        return [*rules, "rest: to_tag"]
-    return [*rules, "ANYTHING: /(?s:.*)/", f"rest: to_tag | ANYTHING {CLOSING_TAG}"]
+    rests = ["to_tag"]
+    cut = unfinished_tag(begun, 0, CLOSING_TAG)
+    if cut < len(begun) and begun[:cut].rstrip().endswith(("}", "]")):
+        rests.append(_text(CLOSING_TAG[len(begun) - cut:]))
+    if is_special:
+        rules.append("ANYTHING: /(?s:.*)/")
+        rests.append(f"ANYTHING {CLOSING_TAG}")
+    return [*rules, f"rest: {' | '.join(rests)}"]
 
 
 def _whole(must_call: bool, one_call: bool, answer: str | None, is_begun: bool) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from midm_vllm.markup.events import CallStarted, ContentText, Event
+from midm_vllm.markup.events import CallStarted, ContentText, Event, MarkupAsText
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 
@@ -22,7 +22,18 @@ def begun_call(request: Any) -> str:
     if not text:
         return ""
     start = text.rfind(OPENING_TAG)
-    return "" if start < 0 or CLOSING_TAG in text[start:] else text[start:]
+    if start < 0 or CLOSING_TAG in text[start:]:
+        return ""
+    begun = text[start:]
+    return "" if _is_prose(begun) else begun
+
+
+def _is_prose(begun: str) -> bool:
+    """Whether what stands behind the tag cannot be (the rest of) a call any more."""
+    events = MarkupReader().feed(begun)
+    return any(isinstance(event, MarkupAsText) for event in events) and not any(
+        isinstance(event, CallStarted) for event in events
+    )
 
 
 def _continued_text(request: Any) -> str:

@@ -469,6 +469,20 @@ def test_arguments_that_the_request_begins_are_free(begun: str) -> None:
         assert not allows(grammar, PROSE)
 
 
+@pytest.mark.parametrize("cut", range(len(HEAD) + 1, len(GOOD)))
+def test_arguments_that_the_request_begins_may_end_wherever_they_were_cut(cut: int) -> None:
+    grammar = grammar_of(continuing(GOOD[:cut], tool_choice="required"))
+    assert allows(grammar, GOOD[cut:]) and allows(grammar, GOOD[cut:] + OTHER)
+
+
+@pytest.mark.parametrize("more", CHOICES_WITH_GRAMMAR, ids=["required", "named", "strict"])
+@pytest.mark.parametrize("said", ["<tool_call> is a tag.", "<tool_call>{not", "<tool_call>[1"])
+def test_a_tag_that_the_request_speaks_of_begins_no_call(said: str, more: Any) -> None:
+    grammar = grammar_of(continuing(said, **more))
+    assert allows(grammar, GOOD) and not allows(grammar, BAD_ARGUMENTS)
+    assert allows(grammar, PROSE) == ("tools" in more)
+
+
 def test_arguments_that_the_request_begins_are_not_taken_for_strict() -> None:
     with pytest.raises(ValueError, match="ends inside a call.*날씨"):
         grammar_of(continuing(GOOD[:len(HEAD) + 4], tools=tools(strict=True)))
