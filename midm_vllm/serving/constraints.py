@@ -63,15 +63,12 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
     the tool's schema. Raises UnsupportedSchema for a tool with ``strict: true`` whose schema
     cannot be enforced exactly.
     """
-    tools, must_call, forced = _choice(request)
-    if not tools:
+    if not wants_grammar(request, level):
         return None
+    tools, must_call, forced = _choice(request)
     one_call = forced or request.parallel_tool_calls is False
     answer = _answer_format(request)
-    wanted = must_call or one_call or level > 0 or answer is not None
     limited = not isinstance(request.tool_choice, str)
-    if not (wanted or limited or any(tool.strict for tool in tools)):
-        return None
     if not must_call and getattr(request, "structured_outputs", None) is not None:
         _once("Tool calls are not possible beside a request's own structured_outputs.")
         return None
@@ -103,6 +100,16 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
     return calls_grammar(
         callable_tools, must_call=must_call, one_call=one_call, answer=format_schema,
         special_tokens=special, begun=begun,
+    )
+
+
+def wants_grammar(request: Any, level: int) -> bool:
+    """Whether an answer is held to anything; takes no longer than to look at each tool."""
+    tools, must_call, forced = _choice(request)
+    wanted = must_call or request.parallel_tool_calls is False or level > 0
+    return bool(tools) and (
+        wanted or forced or not isinstance(request.tool_choice, str)
+        or _answer_format(request) is not None or any(tool.strict for tool in tools)
     )
 
 

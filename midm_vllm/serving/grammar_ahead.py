@@ -116,6 +116,8 @@ def _reading_ahead(prepare: Callable[..., Any]) -> Callable[..., Any]:
         if not (is_ours and getattr(request, "tools", None)):
             return await prepare(self, request, *more, **named)
         level = int(getattr(parsers[0], "tool_strict_level", 0))
+        if not _is_wanted(request, level):
+            return await prepare(self, request, *more, **named)
         tokenizer = self.renderer.get_tokenizer()
         token = _made.set(await asyncio.get_running_loop().run_in_executor(
             _thread, _make, request, level, tokenizer
@@ -128,11 +130,19 @@ def _reading_ahead(prepare: Callable[..., Any]) -> Callable[..., Any]:
     return preprocess_chat
 
 
-def _make(request: Any, level: int, tokenizer: Any) -> _Made | None:
-    from midm_vllm.serving.constraints import answer_grammar, has_our_backend
+def _is_wanted(request: Any, level: int) -> bool:
+    """Whether there is a grammar to make; who needs none waits for nobody's."""
+    from midm_vllm.serving.constraints import has_our_backend, wants_grammar
 
-    if not has_our_backend():
-        return None
+    try:
+        return has_our_backend() and wants_grammar(request, level)
+    except ValueError:
+        return False  # vLLM asks itself, and answers with it.
+
+
+def _make(request: Any, level: int, tokenizer: Any) -> _Made:
+    from midm_vllm.serving.constraints import answer_grammar
+
     try:
         grammar = answer_grammar(request, level, tokenizer)
     except ValueError as error:  # vLLM is to answer with it, as it does where it asks itself.

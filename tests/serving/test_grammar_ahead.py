@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from importlib import import_module
+from threading import Event
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +17,7 @@ from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from midm_vllm.compat.vllm_layout import CHAT_PREPARING_MODULES, GUIDANCE_BACKEND
 from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
+from midm_vllm.serving import grammar_ahead
 from midm_vllm.serving.constraints import UnsupportedSchema, _once, logger
 from midm_vllm.serving.grammar_ahead import CheckedGrammars, read_ahead, skip_known_grammars
 from midm_vllm.serving.tool_parser import MidmToolParser
@@ -118,6 +120,22 @@ def test_requests_side_by_side_get_their_own_grammar(preparing: Any) -> None:
 def test_a_strict_tool_is_refused_where_vllm_asks(preparing: Any) -> None:
     with pytest.raises(UnsupportedSchema, match="'f'.*'contains'"):
         asyncio.run(preparing.preprocess_chat(request(CONTAINS, strict=True), parser=Parser))
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_who_needs_no_grammar_does_not_wait_for_those_of_others(
+    preparing: Any, choice: str
+) -> None:
+    async def both() -> Any:
+        plain = request(CONTAINS).model_copy(update={"tool_choice": choice})
+        held = Event()
+        grammar_ahead._thread.submit(held.wait)
+        try:
+            return await asyncio.wait_for(preparing.preprocess_chat(plain, parser=Parser), 60)
+        finally:
+            held.set()
+
+    assert asyncio.run(both()).structured_outputs is None
 
 
 def test_the_requests_of_other_parsers_are_left_alone(preparing: Any) -> None:
