@@ -165,16 +165,22 @@ class _Known:
         with self._lock:
             if key in self._read:
                 return
-            self._room -= len(read.grammar) + 1000
+            self._room -= _size(read)
             self._read[key] = read
             while self._room < 0:
                 _, oldest = self._read.popitem(last=False)
-                self._room += len(oldest.grammar) + 1000
+                self._room += _size(oldest)
 
     def clear(self) -> None:
         while self._read:
             _, oldest = self._read.popitem()
-            self._room += len(oldest.grammar) + 1000
+            self._room += _size(oldest)
+
+
+def _size(read: ToolSchema) -> int:
+    """What a schema takes, about: of some the findings are most of it."""
+    said = sum(len(each.place) + len(each.reason) + 300 for each in read.findings)
+    return len(read.grammar) + said + 1000
 
 
 _known = _Known(characters=20_000_000)

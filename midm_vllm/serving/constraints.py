@@ -113,6 +113,11 @@ def wants_grammar(request: Any, level: int) -> bool:
     )
 
 
+def schemas_of(request: Any) -> list[Any]:
+    """The schemas that a request's grammar is made of, as they were sent."""
+    return [*(tool.parameters for tool in _choice(request)[0]), _answer_format(request)]
+
+
 def may_call(request: Any) -> bool:
     """Whether the request's choice leaves the model a tool to call."""
     return bool(_choice(request)[0])

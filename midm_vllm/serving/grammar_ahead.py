@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,8 +24,48 @@ from typing import Any
 
 from midm_vllm.names import STRUCTURAL_TAG_MODEL
 
-#: One, so that hostile requests wait for each other and not the event loop for them all.
-_thread = ThreadPoolExecutor(1, "midm-grammar")
+#: How many characters are few for a request's schemas; a value counts as 20 and its own.
+_FEW = 10_000
+
+
+class _Threads:
+    """One for each size of requests: hostile ones wait for each other, and nobody for them all."""
+
+    def __init__(self) -> None:
+        self.start()
+        # A process that is forked has no thread of its parent's, and would wait for it forever.
+        os.register_at_fork(after_in_child=self.start)
+
+    def start(self) -> None:
+        self.small = ThreadPoolExecutor(1, "midm-grammar")
+        self.large = ThreadPoolExecutor(1, "midm-grammar-large")
+
+    def of(self, request: Any) -> ThreadPoolExecutor:
+        """The thread that makes a request's grammar."""
+        from midm_vllm.serving.constraints import schemas_of
+
+        return self.small if _is_small(schemas_of(request)) else self.large
+
+
+def _is_small(schemas: Collection[Any]) -> bool:
+    """Whether there is little in them; looks at no more than little."""
+    left, open_ = _FEW, [schemas]
+    while open_:
+        value = open_.pop()
+        if isinstance(value, (str, dict, list)):
+            left -= len(value)
+        left -= 20
+        if left < 0:
+            return False
+        if isinstance(value, dict):
+            left -= sum(len(str(key)) for key in value)
+            open_ += value.values()
+        elif isinstance(value, list):
+            open_ += value
+    return True
+
+
+_threads = _Threads()
 
 
 @dataclass(frozen=True)
@@ -120,7 +161,7 @@ def _reading_ahead(prepare: Callable[..., Any]) -> Callable[..., Any]:
             return await prepare(self, request, *more, **named)
         tokenizer = self.renderer.get_tokenizer()
         token = _made.set(await asyncio.get_running_loop().run_in_executor(
-            _thread, _make, request, level, tokenizer
+            _threads.of(request), _make, request, level, tokenizer
         ))
         try:
             return await prepare(self, request, *more, **named)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from importlib import import_module
 from threading import Event
 from types import ModuleType
@@ -129,13 +130,40 @@ def test_who_needs_no_grammar_does_not_wait_for_those_of_others(
     async def both() -> Any:
         plain = request(CONTAINS).model_copy(update={"tool_choice": choice})
         held = Event()
-        grammar_ahead._thread.submit(held.wait)
+        grammar_ahead._threads.small.submit(held.wait)
         try:
             return await asyncio.wait_for(preparing.preprocess_chat(plain, parser=Parser), 60)
         finally:
             held.set()
 
     assert asyncio.run(both()).structured_outputs is None
+
+
+def test_a_small_request_does_not_wait_for_large_ones(preparing: Any) -> None:
+    large = request({"properties": {f"m{i}": {"const": i} for i in range(1000)}})
+    assert grammar_ahead._threads.of(large) is grammar_ahead._threads.large
+    assert grammar_ahead._threads.of(request({"const": "x" * 20_000})) is (
+        grammar_ahead._threads.large)
+
+    async def small() -> Any:
+        held = Event()
+        grammar_ahead._threads.large.submit(held.wait)
+        try:
+            asked = preparing.preprocess_chat(request(CONTAINS), parser=Parser)
+            return await asyncio.wait_for(asked, 60)
+        finally:
+            held.set()
+
+    assert asyncio.run(small()).structured_outputs.grammar
+
+
+def test_a_forked_process_has_threads_of_its_own(preparing: Any) -> None:
+    asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    child = os.fork()
+    if not child:
+        made = grammar_ahead._threads.small.submit(int)
+        os._exit(made.result(60))
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_the_requests_of_other_parsers_are_left_alone(preparing: Any) -> None:
