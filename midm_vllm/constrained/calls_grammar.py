@@ -47,7 +47,8 @@ def calls_grammar(
     tokens, not as text, and a tool's name that has one in it is written with escapes. Of itself
     it would let an output end with the tokenizer's ``eos_token`` alone, which need not be the one
     with which the model was taught to end a turn. ``begun`` is a call that the answer goes on with,
-    from its opening tag; where `ends_before_arguments` says no, its rest may be anything.
+    from its opening tag; where `ends_before_arguments` says no, its rest may be anything, and of
+    one that lacks its closing tag alone, the tag.
     """
     ends = [end for end in END_TOKENS if end in special_tokens]
     rules = [
@@ -73,7 +74,13 @@ def calls_grammar(
     if rests:
         rules.append(f"rest: ({' | '.join(rests)}) {end}")
     elif begun:
-        rules += _anything_and_the_tag(begun, CLOSING_TAG in special_tokens)
+        cut = unfinished_tag(begun, 0, CLOSING_TAG)
+        if not _is_whole(begun[:cut]):
+            rules += _anything_and_the_tag(CLOSING_TAG in special_tokens)
+        elif cut < len(begun):
+            rules.append(f"rest: {_text(CLOSING_TAG[len(begun) - cut:])}")
+        else:
+            rules.append(f"rest: {_tag(CLOSING_TAG, special_tokens)}")
     rules += [f"{rule}: %json {schema}" for schema, rule in schemas.items()]
     return "\n".join(rules) + "\n"
 
@@ -104,13 +111,19 @@ def _is_begun(head: str, begun: str) -> bool:
     return head.startswith(_written(begun))
 
 
-def _anything_and_the_tag(begun: str, is_special: bool) -> list[str]:
+def _is_whole(begun: str) -> bool:
+    """Whether all of a call but its closing tag has been written."""
+    try:
+        json.loads(_written(begun))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _anything_and_the_tag(is_special: bool) -> list[str]:
     escaped = CLOSING_TAG.replace("/", "\\/")
     rules = [f"to_tag[lazy]: /(?s:.*){escaped}/"]
     rests = ["to_tag"]
-    cut = unfinished_tag(begun, 0, CLOSING_TAG)
-    if cut < len(begun) and begun[:cut].rstrip().endswith(("}", "]")):
-        rests.append(_text(CLOSING_TAG[len(begun) - cut:]))
     if is_special:
         rules.append("ANYTHING: /(?s:.*)/")
         rests.append(f"ANYTHING {CLOSING_TAG}")

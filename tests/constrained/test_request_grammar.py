@@ -473,6 +473,8 @@ def test_arguments_that_the_request_begins_are_free(begun: str) -> None:
 def test_arguments_that_the_request_begins_may_end_wherever_they_were_cut(cut: int) -> None:
     grammar = grammar_of(continuing(GOOD[:cut], tool_choice="required"))
     assert allows(grammar, GOOD[cut:]) and allows(grammar, GOOD[cut:] + OTHER)
+    is_whole = cut >= len(GOOD) - len(CLOSING_TAG)
+    assert allows(grammar, f"x{CLOSING_TAG}") != is_whole
 
 
 @pytest.mark.parametrize("more", CHOICES_WITH_GRAMMAR, ids=["required", "named", "strict"])

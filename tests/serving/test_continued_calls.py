@@ -143,7 +143,7 @@ def test_a_server_tells_the_begun_call_whole(client: openai.OpenAI, end: str) ->
         assert once == expected(taught)
 
 
-@pytest.mark.parametrize("cut", ["<tool_call>", '{"name": "get', '"arguments": '])
+@pytest.mark.parametrize("cut", ["<tool_call>", '{"name": "get', '"arguments": ', "}}", "</tool_"])
 def test_a_server_holds_what_must_be_a_call_to_the_one_that_was_begun(
     client: openai.OpenAI, cut: str
 ) -> None:
