@@ -13,6 +13,7 @@ import asyncio
 import functools
 import inspect
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,9 @@ from midm_vllm.names import STRUCTURAL_TAG_MODEL
 
 #: How many characters are few for a request's schemas; a value counts as 20 and its own.
 _FEW = 10_000
+#: llguidance reads deep schemas by recursion and ends the process where 2 MB are not enough: a
+#: thread has no more under ``ulimit -s unlimited``.
+_STACK = 16 * 1024 * 1024
 
 
 class _Threads:
@@ -39,6 +43,15 @@ class _Threads:
     def start(self) -> None:
         self.small = ThreadPoolExecutor(1, "midm-grammar")
         self.large = ThreadPoolExecutor(1, "midm-grammar-large")
+
+    def run(self, request: Any, make: Callable[..., Any], *more: Any) -> asyncio.Future[Any]:
+        """Have the request's thread make its grammar."""
+        before = threading.stack_size(_STACK)  # Of the thread that this may start.
+        try:
+            loop = asyncio.get_running_loop()
+            return loop.run_in_executor(self.of(request), make, *more)
+        finally:
+            threading.stack_size(before)
 
     def of(self, request: Any) -> ThreadPoolExecutor:
         """The thread that makes a request's grammar."""
@@ -160,9 +173,7 @@ def _reading_ahead(prepare: Callable[..., Any]) -> Callable[..., Any]:
         if not _is_wanted(request, level):
             return await prepare(self, request, *more, **named)
         tokenizer = self.renderer.get_tokenizer()
-        token = _made.set(await asyncio.get_running_loop().run_in_executor(
-            _threads.of(request), _make, request, level, tokenizer
-        ))
+        token = _made.set(await _threads.run(request, _make, request, level, tokenizer))
         try:
             return await prepare(self, request, *more, **named)
         finally:

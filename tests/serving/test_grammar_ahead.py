@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 from importlib import import_module
 from threading import Event
 from types import ModuleType
@@ -155,6 +156,21 @@ def test_a_small_request_does_not_wait_for_large_ones(preparing: Any) -> None:
             held.set()
 
     assert asyncio.run(small()).structured_outputs.grammar
+
+
+def test_the_threads_have_room_for_deep_schemas(
+    preparing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, submit = [], grammar_ahead._threads.small.submit
+
+    def noting(*more: Any) -> Any:
+        sizes.append(threading.stack_size())
+        return submit(*more)
+
+    monkeypatch.setattr(grammar_ahead._threads.small, "submit", noting)
+    before = threading.stack_size()
+    asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    assert sizes == [16 * 1024 * 1024] and threading.stack_size() == before
 
 
 def test_a_forked_process_has_threads_of_its_own(preparing: Any) -> None:
