@@ -29,6 +29,18 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "no parameters": (None, ["{}"], ['{"a": 1}']),
     "no parameters either": ({}, ["{}"], ['{"a": 1}']),
     "a step": (one({"type": "integer", "multipleOf": 3}), ['{"a": 33}'], ['{"a": 34}']),
+    "a large step": (
+        one({"type": "integer", "multipleOf": 3600, "minimum": -3600, "maximum": 86_400}),
+        ['{"a": -3600}', '{"a": 0}', '{"a": 86400}'], ['{"a": 3601}', '{"a": 90000}'],
+    ),
+    "a large step with a fraction": (
+        one({"type": "number", "multipleOf": 997.5, "exclusiveMinimum": 0, "maximum": 2000}),
+        ['{"a": 997.5}', '{"a": 1995}'], ['{"a": 0}', '{"a": 998}'],
+    ),
+    "a step of tens": (
+        one({"type": "integer", "multipleOf": 1000, "minimum": 0}),
+        ['{"a": 250000}'], ['{"a": 1500}'],
+    ),
     "a pattern beside a length": (
         one({"type": "string", "pattern": "^a+$", "maxLength": 3}),
         ['{"a": "aaa"}'], ['{"a": "aaaa"}', '{"a": "b"}'],
@@ -265,6 +277,12 @@ FREE: list[tuple[Any, str, str, str]] = [
     (one({"oneOf": [{"minimum": 1}, {"multipleOf": 2}], "type": "integer"}), "'oneOf' at $.a",
      '{"a": 2}', '{"a": "x"}'),
     (one({"not": {"pattern": "x"}, "type": "string"}), "'not' at $.a", '{"a": "x"}', '{"a": 1}'),
+    # llguidance would end the answer in the middle of these numbers.
+    (one({"type": "integer", "multipleOf": 991, "minimum": 3, "maximum": 10**7}),
+     "'multipleOf' at $.a", '{"a": 5}', '{"a": 2}'),
+    (one({"type": "number", "multipleOf": 10**6}), "'multipleOf' at $.a", '{"a": 5}', '{"a": ""}'),
+    (one({"type": "integer", "multipleOf": 5, "maximum": -7}), "'multipleOf' at $.a",
+     '{"a": -9}', '{"a": 5}'),
     (one({"type": "date"}), "'type' at $.a", '{"a": 1}', '{"b": 1}'),
     (one({"type": "integer", "minimum": "1"}), "'minimum' at $.a", '{"a": 1}', '{"a": "x"}'),
     (members(properties={"a": LIST}, required="a"), "'required' at $", "{}", '{"a": 1}'),
