@@ -161,6 +161,15 @@ def parser_model_name() -> str:
     return getattr(sys.modules.get("vllm.parser.metrics"), "_model_name", None) or ""
 
 
+def lm_format_enforcer_works() -> bool:
+    """Whether lm-format-enforcer finds vLLM's tokenizers; 0.11.3 does not in vLLM 0.32."""
+    try:
+        importlib.import_module("lmformatenforcer.integrations.vllm")
+    except ImportError:
+        return False
+    return True
+
+
 def server_logger(arguments: Namespace) -> logging.Logger:
     """A logger of vLLM's that is heard as soon as the server's arguments are parsed."""
     import vllm.logger

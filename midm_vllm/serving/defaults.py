@@ -24,11 +24,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from midm_vllm.compat.vllm_layout import server_logger
+from midm_vllm.compat.vllm_layout import lm_format_enforcer_works, server_logger
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, TOOL_PARSER_NAME
 from midm_vllm.serving.front_end import choose_front_end
 
@@ -196,23 +195,13 @@ def _choose_grammar_backend(
             backend,
             ENVIRONMENT_SWITCH,
         )
-    if backend == "lm-format-enforcer":
-        _check_lm_format_enforcer(parser)
-    os.environ[GRAMMAR_BACKEND_VARIABLE] = backend
-
-
-def _check_lm_format_enforcer(parser: argparse.ArgumentParser) -> None:
-    """End the program where it cannot work: its first request would end the engine.
-
-    It looks for vLLM's tokenizers where some releases have none (0.11.3 under 0.32).
-    """
-    try:
-        import_module("lmformatenforcer.integrations.vllm")
-    except ImportError:
+    if backend == "lm-format-enforcer" and not lm_format_enforcer_works():
+        # Its first request would end the engine.
         parser.error(
             "The grammar backend lm-format-enforcer, as it is installed, does not work with this "
             f"vLLM: name {GRAMMAR_BACKEND}, xgrammar or outlines in --structured-outputs-config."
         )
+    os.environ[GRAMMAR_BACKEND_VARIABLE] = backend
 
 
 def _field(config: Any, name: str, default: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
@@ -119,14 +119,21 @@ def test_newlines_and_tabs_come_back_when_asked_for_and_nothing_else_changes(tex
 
 
 @given(st.lists(st.integers(0, 1599), max_size=30))
+@example([6, 158])
+@example([6, 6, 158])
+@example([158, 6, 158])
 def test_the_text_vllm_streams_has_newlines_and_loses_no_piece(ids: list[int]) -> None:
     tokens = TOKENIZER.convert_ids_to_tokens(ids, skip_special_tokens=True)
     text = TOKENIZER.convert_tokens_to_string(tokens)
     assert "<[!newline]>" not in text and "<[!tab]>" not in text
     pieces = [token for token in tokens if token != "<s>"]
     restored = {"<[!newline]>": "\n", "<[!tab]>": "\t"}
-    joined = "".join(restored.get(piece, piece) for piece in pieces).replace("▁", " ")
-    assert text == (joined[1:] if pieces and pieces[0].startswith("▁") else joined)
+    joined = ""
+    for piece in pieces:
+        # SentencePiece takes the first space for its own, and goes on while there is no text.
+        own = not joined and piece.startswith("▁")
+        joined += restored.get(piece, piece).replace("▁", " ")[own:]
+    assert text == joined
 
 
 def test_a_saved_tokenizer_is_the_same_one(tmp_path: Path) -> None:
