@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any
 
 from llguidance import LLMatcher
 
+from midm_vllm.constrained.latest_used import LatestUsed
 from midm_vllm.constrained.rewriting import TOO_LARGE, Finding, Rewriting
 from midm_vllm.constrained.trial import (
     ANY_OBJECT,
@@ -146,44 +145,14 @@ def read_object(schema: Any, nodes: int = NODES, arguments: bool = False) -> Too
     return read
 
 
-class _Known:
-    """Schemas that were read, the latest used last; agents send the same with every request."""
-
-    def __init__(self, characters: int) -> None:
-        self._room = characters
-        self._read: OrderedDict[Any, ToolSchema] = OrderedDict()
-        # Schemas are read in more than one thread.
-        self._lock = Lock()
-
-    def get(self, key: Any) -> ToolSchema | None:
-        with self._lock:
-            if key in self._read:
-                self._read.move_to_end(key)
-            return self._read.get(key)
-
-    def keep(self, key: Any, read: ToolSchema) -> None:
-        with self._lock:
-            if key in self._read:
-                return
-            self._room -= _size(read)
-            self._read[key] = read
-            while self._room < 0:
-                _, oldest = self._read.popitem(last=False)
-                self._room += _size(oldest)
-
-    def clear(self) -> None:
-        while self._read:
-            _, oldest = self._read.popitem()
-            self._room += _size(oldest)
-
-
 def _size(read: ToolSchema) -> int:
-    """What a schema takes, about: of some the findings are most of it."""
+    """What a schema takes, about, in characters: of some the findings are most of it."""
     said = sum(len(each.place) + len(each.reason) + 300 for each in read.findings)
     return len(read.grammar) + said + 1000
 
 
-_known = _Known(characters=20_000_000)
+#: Schemas that were read: agents send the same with every request.
+_known = LatestUsed(20_000_000, _size)
 
 
 def _unread(reason: str) -> ToolSchema:

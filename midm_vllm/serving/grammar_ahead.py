@@ -14,15 +14,14 @@ import functools
 import inspect
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
-from threading import Lock
 from types import ModuleType
 from typing import Any
 
+from midm_vllm.constrained.latest_used import LatestUsed
 from midm_vllm.names import STRUCTURAL_TAG_MODEL
 
 #: How many characters are few for a request's schemas; a value counts as 20 and its own.
@@ -106,33 +105,8 @@ def grammar_of(request: Any, level: int, tokenizer: Any) -> str | None:
     return made.grammar
 
 
-class CheckedGrammars:
-    """The grammars that vLLM's check has passed, the latest used last."""
-
-    def __init__(self, characters: int = 20_000_000) -> None:
-        self._room = characters
-        self._grammars: OrderedDict[str, None] = OrderedDict()
-        self._lock = Lock()
-
-    def __contains__(self, grammar: str) -> bool:
-        with self._lock:
-            if grammar not in self._grammars:
-                return False
-            self._grammars.move_to_end(grammar)
-            return True
-
-    def add(self, grammar: str) -> None:
-        """Keep one, and forget those used the longest ago where there is no room."""
-        with self._lock:
-            if grammar not in self._grammars:
-                self._grammars[grammar] = None
-                self._room -= len(grammar)
-            while self._room < 0:
-                oldest, _ = self._grammars.popitem(last=False)
-                self._room += len(oldest)
-
-
-_checked = CheckedGrammars()
+#: The grammars that vLLM's check has passed.
+_checked: LatestUsed[str] = LatestUsed(20_000_000, len)
 
 
 def skip_known_grammars(module: ModuleType) -> None:
@@ -144,9 +118,9 @@ def skip_known_grammars(module: ModuleType) -> None:
         outputs = getattr(sampling_params, "structured_outputs", None)
         grammar = getattr(outputs, "grammar", None)
         if tokenizer is None and isinstance(grammar, str):
-            if grammar not in _checked:
+            if _checked.get(grammar) is None:
                 check(sampling_params)
-                _checked.add(grammar)
+                _checked.keep(grammar, grammar)
         else:
             check(sampling_params, tokenizer)
 
@@ -199,7 +173,7 @@ def _make(request: Any, level: int, tokenizer: Any) -> _Made:
         grammar = answer_grammar(request, level, tokenizer)
     except ValueError as error:  # vLLM is to answer with it, as it does where it asks itself.
         return _Made(request, level, None, error)
-    if grammar is not None and grammar not in _checked:
+    if grammar is not None:
         _check(grammar)
     return _Made(request, level, grammar)
 

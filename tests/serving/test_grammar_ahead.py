@@ -17,11 +17,12 @@ from vllm.parser.abstract_parser import DelegatingParser
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
 from midm_vllm.compat.vllm_layout import CHAT_PREPARING_MODULES, GUIDANCE_BACKEND
+from midm_vllm.constrained.latest_used import LatestUsed
 from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
 from midm_vllm.serving import grammar_ahead
 from midm_vllm.serving.constraints import UnsupportedSchema, _once, logger
-from midm_vllm.serving.grammar_ahead import CheckedGrammars, read_ahead, skip_known_grammars
+from midm_vllm.serving.grammar_ahead import read_ahead, skip_known_grammars
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 register()
@@ -228,9 +229,9 @@ def test_a_grammar_is_checked_once_and_a_refused_one_each_time() -> None:
 
 
 def test_of_the_checked_grammars_the_oldest_is_forgotten() -> None:
-    checked = CheckedGrammars(characters=10)
+    checked: LatestUsed[str] = LatestUsed(10, len)
     for grammar in ("aaaa", "bbbb"):
-        checked.add(grammar)
-    assert "aaaa" in checked  # So it is used later than the other.
-    checked.add("cccc")
-    assert [each in checked for each in ("aaaa", "bbbb", "cccc")] == [True, False, True]
+        checked.keep(grammar, grammar)
+    assert checked.get("aaaa")  # So it is used later than the other.
+    checked.keep("cccc", "cccc")
+    assert [checked.get(each) for each in ("aaaa", "bbbb", "cccc")] == ["aaaa", None, "cccc"]
