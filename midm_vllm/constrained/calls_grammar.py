@@ -92,10 +92,11 @@ def ends_before_arguments(
     return _is_begun(_head(tool, special_tokens), begun)
 
 
-def may_be_of(tool: CallableTool, begun: str, special_tokens: Collection[str] = ()) -> bool:
-    """Whether ``begun`` is a call of this tool as the grammar has it, so far as it goes."""
-    head = _head(tool, special_tokens)
-    return _is_begun(head, begun) or _written(begun).startswith(head)
+def ends_in_arguments(
+    tool: CallableTool, begun: str, special_tokens: Collection[str] = ()
+) -> bool:
+    """Whether ``begun`` is a call of this tool, as the grammar has it up to its arguments."""
+    return _written(begun).startswith(_head(tool, special_tokens))
 
 
 def _head(tool: CallableTool, special_tokens: Collection[str]) -> str:

@@ -127,8 +127,7 @@ def _multiples(step: float, bounds: Schema) -> list[float]:
     found = [number(float(count * exact)) for count in counts]
     return [
         each for each in found
-        if each is not None and low <= each <= high
-        and each != bounds.get("exclusiveMinimum") and each != bounds.get("exclusiveMaximum")
+        if each is not None and _is_within(each, bounds)
         and (kind == "number" or isinstance(each, int))
     ]
 
@@ -162,11 +161,14 @@ def _shorter_than_bounds(written: Schema) -> list[float]:
         if isinstance(bound, float) and abs(bound) >= 1e-4:
             whole, _, digits = repr(bound).partition(".")
             inside |= {float(f"{whole}.{digits[:length]}") for length in range(1, len(digits))}
-    return sorted(
-        number for number in inside
-        if number >= written.get("minimum", number) and number <= written.get("maximum", number)
-        and number > written.get("exclusiveMinimum", -math.inf)
-        and number < written.get("exclusiveMaximum", math.inf)
+    return sorted(each for each in inside if _is_within(each, written))
+
+
+def _is_within(value: float, bounds: Schema) -> bool:
+    return bool(
+        bounds.get("minimum", -math.inf) <= value <= bounds.get("maximum", math.inf)
+        and bounds.get("exclusiveMinimum", -math.inf) < value
+        and value < bounds.get("exclusiveMaximum", math.inf)
     )
 
 

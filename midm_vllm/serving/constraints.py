@@ -21,7 +21,7 @@ from midm_vllm.constrained.calls_grammar import (
     CallableTool,
     calls_grammar,
     ends_before_arguments,
-    may_be_of,
+    ends_in_arguments,
 )
 from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
 from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, SCHEMA_NODES_VARIABLE
@@ -156,7 +156,9 @@ def _heed_begun(
     """Arguments that have begun cannot be held to a schema: what they begin with is not read."""
     if any(ends_before_arguments(callable_tool, begun, special) for _, callable_tool in tools):
         return
-    meant = [tool for tool, callable_tool in tools if may_be_of(callable_tool, begun, special)]
+    meant = [
+        tool for tool, callable_tool in tools if ends_in_arguments(callable_tool, begun, special)
+    ]
     for tool in meant or [tool for tool, _ in tools]:
         if tool.strict:
             raise UnsupportedSchema(

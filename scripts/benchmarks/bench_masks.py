@@ -2,7 +2,7 @@
 
 For each schema: a call of a tool with it, under the grammar that the engine gets, and the same
 schema in xgrammar's own reading. The tokens are drawn at random from what each mask allows. The
-floor is a grammar that allows everything. Milliseconds of the process's CPU.
+floor is a grammar that allows everything. Milliseconds of the thread's CPU.
 
 The vocabulary is made up: bytes, Hangul syllables and words, Latin words and pieces, numbers,
 punctuation, as many as Mi:dm has.

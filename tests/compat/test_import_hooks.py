@@ -37,10 +37,16 @@ def write(
     return write_module
 
 
-def test_callback_waits_for_the_import(write: Write) -> None:
-    name = write("module", "VALUE = 7")
+def values_seen(name: str) -> list[int]:
+    """The `VALUE` of a module, whenever a callback is told of it from now on."""
     seen: list[int] = []
     when_imported(name, lambda module: seen.append(module.VALUE))
+    return seen
+
+
+def test_callback_waits_for_the_import(write: Write) -> None:
+    name = write("module", "VALUE = 7")
+    seen = values_seen(name)
     when_imported(name, lambda module: seen.append(-module.VALUE))
     assert seen == []
     importlib.import_module(name)
@@ -51,8 +57,7 @@ def test_callback_waits_for_the_import(write: Write) -> None:
 def test_callback_of_an_imported_module_runs_at_once(write: Write) -> None:
     name = write("module", "VALUE = 7")
     importlib.import_module(name)
-    seen: list[int] = []
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
     assert seen == [7]
 
 
@@ -76,8 +81,7 @@ def test_a_module_that_is_not_there_stays_not_there() -> None:
 
 def test_looking_for_the_module_does_not_use_the_hook_up(write: Write) -> None:
     name = write("module", "VALUE = 7")
-    seen: list[int] = []
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
     for _ in range(2):
         spec = importlib.util.find_spec(name)
         assert spec is not None and spec.loader is not None
@@ -91,8 +95,7 @@ def test_looking_for_the_module_does_not_use_the_hook_up(write: Write) -> None:
 
 def test_a_module_that_others_load_from_its_spec_tells_too(write: Write) -> None:
     name = write("module", "VALUE = 7")
-    seen: list[int] = []
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
     spec = importlib.util.find_spec(name)
     assert spec is not None and spec.loader is not None
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
@@ -187,8 +190,7 @@ def test_a_hook_put_ahead_of_ours_changes_nothing(
 ) -> None:
     """Another tool's finder, which finds by asking the others, as ours does."""
     name = write("module", "VALUE = 7")
-    seen: list[int] = []
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
 
     class Asking:
         asked = False
@@ -212,8 +214,7 @@ def test_what_is_found_past_our_finder_is_told_of_with_the_next_import(
 ) -> None:
     """A finder ahead of ours that asks nobody else, as those of run-time type checkers do."""
     name, other = write("module", "VALUE = 7"), write("other", "")
-    seen: list[int] = []
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "meta_path", [PathFinder, *sys.meta_path])
         importlib.import_module(name)
@@ -250,9 +251,8 @@ def test_a_lazy_module_is_told_of_when_it_is_loaded_and_no_sooner(
     write: Write, first: str
 ) -> None:
     name = write(f"{first}_first", "VALUE = 7\nimport sys\nsys.modules[__name__ + '_loaded'] = sys")
-    seen: list[int] = []
     module = lazily(name) if first == "module" else None
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
     module = module or lazily(name)
     importlib.import_module(write("other", ""))
     assert seen == [] and f"{name}_loaded" not in sys.modules
@@ -264,8 +264,7 @@ def test_a_finder_whose_loader_is_lazy_is_told_of_when_it_is_loaded(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = write("module", "VALUE = 7")
-    seen: list[int] = []
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
 
     class Lazy:
         def find_spec(self, asked: str, *more: Any) -> ModuleSpec | None:
@@ -327,8 +326,7 @@ def test_what_stands_for_a_module_is_shown_to_the_callback(write: Write) -> None
         "import sys, types\nother = types.ModuleType(__name__)\nother.__spec__ = __spec__\n"
         "other.VALUE = 7\nsys.modules[__name__] = other"
     ))
-    seen: list[int] = []
-    when_imported(name, lambda module: seen.append(module.VALUE))
+    seen = values_seen(name)
     importlib.import_module(name)
     assert seen == [7]
 

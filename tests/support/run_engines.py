@@ -19,8 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Before vLLM is imported. The compilation that is off is that of the sampler's
-# helper for ranks, 20 seconds; vLLM's own is each job's choice.
+# Before vLLM is imported.
 os.environ.update(
     HF_HUB_OFFLINE="1",
     VLLM_ENABLE_V1_MULTIPROCESSING="0",
