@@ -15,7 +15,7 @@ from typing import Any
 import partial_json_parser
 from pydantic import BaseModel, computed_field
 
-from midm_vllm.markup.output import Call, Output, read_output
+from midm_vllm.markup.accumulator import Call, Output, read_output
 from midm_vllm.markup.reader import MarkupReader
 
 

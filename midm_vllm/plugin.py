@@ -13,7 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 from midm_vllm.compat.import_hooks import Callback, catch_up, when_imported
-from midm_vllm.compat.vllm_layout import (
+from midm_vllm.compat.vllm_imports import (
     ARGUMENT_PARSER_MODULES,
     CHAT_PREPARING_MODULES,
     CHAT_TEMPLATE_REGISTRY,
@@ -22,7 +22,7 @@ from midm_vllm.compat.vllm_layout import (
     TOOL_PARSER_PACKAGES,
 )
 from midm_vllm.models.registration import MODEL_HOOKS
-from midm_vllm.names import TOOL_PARSER_NAME
+from midm_vllm.constants import TOOL_PARSER_NAME
 
 _registered = False
 
@@ -65,7 +65,7 @@ def _register_tool_parser(module: ModuleType) -> None:
     if hasattr(module.ToolParser, "engine_based_streaming"):  # from 0.24
         place = "midm_vllm.serving.tool_parser", "MidmToolParser"
     else:
-        place = "midm_vllm.serving.older_tool_parser", "OlderMidmToolParser"
+        place = "midm_vllm.serving.tool_parser_pre_0_24", "OlderMidmToolParser"
     manager = module.ToolParserManager
     if hasattr(manager, "register_lazy_module"):  # from 0.11.2
         manager.register_lazy_module(TOOL_PARSER_NAME, *place)
@@ -77,19 +77,19 @@ def _register_tool_parser(module: ModuleType) -> None:
 
 def _prepare_serving_chat(module: ModuleType) -> None:
     if hasattr(module.OpenAIServingChat, "_should_check_for_unstreamed_tool_arg_tokens"):
-        from midm_vllm.serving.older_tool_parser import keep_last_delta  # to 0.22
+        from midm_vllm.serving.tool_parser_pre_0_24 import keep_last_delta  # to 0.22
 
         keep_last_delta(module.OpenAIServingChat)
 
 
 def _prepare_chat_requests(module: ModuleType) -> None:
-    from midm_vllm.serving.grammar_ahead import read_ahead
+    from midm_vllm.serving.grammar_prefetch import read_ahead
 
     read_ahead(module)
 
 
 def _skip_known_grammars(module: ModuleType) -> None:
-    from midm_vllm.serving.grammar_ahead import skip_known_grammars
+    from midm_vllm.serving.grammar_prefetch import skip_known_grammars
 
     skip_known_grammars(module)
 
@@ -97,12 +97,12 @@ def _skip_known_grammars(module: ModuleType) -> None:
 def _install_serving_defaults(module: ModuleType) -> None:
     parser = vars(module).get("FlexibleArgumentParser")
     if parser is not None and parser.__module__ == module.__name__:
-        from midm_vllm.serving.defaults import install
+        from midm_vllm.serving.server_defaults import install
 
         install(parser)
 
 
 def _register_template_fallback(module: ModuleType) -> None:
-    from midm_vllm.chat.template_choice import register_template_fallback
+    from midm_vllm.chat.template_selection import register_template_fallback
 
     register_template_fallback(module)

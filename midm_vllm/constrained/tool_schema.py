@@ -16,9 +16,9 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from midm_vllm.constrained.latest_used import LatestUsed
-from midm_vllm.constrained.rewriting import TOO_LARGE, Finding, Rewriting
-from midm_vllm.constrained.trial import (
+from midm_vllm.constrained.lru_cache import LatestUsed
+from midm_vllm.constrained.compile.compiler import TOO_LARGE, Finding, Rewriting
+from midm_vllm.constrained.compile.validation import (
     ANY_OBJECT,
     SPACING,
     byte_tokenizer,

@@ -1,6 +1,6 @@
 """Mi:dm's tool-call markup: text in, events out. Pure: no vLLM, no I/O, ever.
 
-``reader`` (prose and blocks) and ``call_object`` (the object of one call) decide
+``reader`` (prose and blocks) and ``call_parser`` (the object of one call) decide
 what is a call and what is text, and tell it in the ``events``; ``output`` adds
 the events of a whole output up.
 """

@@ -9,8 +9,8 @@ Mi:dm writes its calls as JSON objects between ``<tool_call>`` and
     call   = a JSON object with a string member "name"
              and at most one of "arguments" and "parameters"
 
-Prose and blocks are read here, the object of one call in :mod:`call_object`; what
-is held of the text meanwhile is in :mod:`held_text`. Everything that decides what
+Prose and blocks are read here, the object of one call in :mod:`call_parser`; what
+is held of the text meanwhile is in :mod:`text_buffer`. Everything that decides what
 is a call and what is text is in these two readers, and nothing else is: no vLLM,
 no I/O. One method per state reads the delta from one interesting character to the
 next. Text that looked like a call and proves to be none is content: after the tag
@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import re
 
-from midm_vllm.markup.call_object import CallObject
+from midm_vllm.markup.call_parser import CallObject
 from midm_vllm.markup.events import Event, MarkupAsText, Repair
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG, WHITESPACE, unfinished_tag
 

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from midm_vllm.compat.import_hooks import Callback
-from midm_vllm.compat.vllm_layout import (
+from midm_vllm.compat.vllm_imports import (
     CHAT_TEMPLATE_REGISTRY,
     LLAMA,
     MODEL_CONFIGURATION_CHECKS,
@@ -21,7 +21,7 @@ _MIDM1 = "MidmLMHeadModel"
 
 
 def _register_configurations(module: ModuleType) -> None:
-    from midm_vllm.models.configuration import MidmBitextConfig, MidmConfig
+    from midm_vllm.models.midm1.config import MidmBitextConfig, MidmConfig
 
     for config in (MidmBitextConfig, MidmConfig):
         module.AutoConfig.register(config.model_type, config, exist_ok=True)
@@ -34,14 +34,14 @@ def _register_tokenizer(module: ModuleType) -> None:
     registry = getattr(module, "REGISTERED_TOKENIZER_CLASSES", None)
     if registry is None:  # Transformers 4, which no supported release uses
         return
-    from midm_vllm.models.tokenizer import Midm_bitext_Tokenizer
+    from midm_vllm.models.midm1.tokenizer import Midm_bitext_Tokenizer
 
     registry[Midm_bitext_Tokenizer.__name__] = Midm_bitext_Tokenizer
 
 
 def _register_networks(module: ModuleType) -> None:
     register = module.ModelRegistry.register_model
-    register(_MIDM1, f"midm_vllm.models.midm1:{_MIDM1}")
+    register(_MIDM1, f"midm_vllm.models.midm1.model:{_MIDM1}")
     register("MidmForCausalLM", f"{LLAMA}:LlamaForCausalLM")
 
 

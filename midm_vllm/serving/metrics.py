@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 from prometheus_client import Counter
 
-from midm_vllm.compat.vllm_layout import parser_model_name
+from midm_vllm.compat.vllm_imports import parser_model_name
 from midm_vllm.markup.events import (
     ArgumentText,
     CallEnded,
@@ -32,7 +32,7 @@ from midm_vllm.markup.events import (
     MarkupAsText,
     Repair,
 )
-from midm_vllm.serving.request_tools import named_tools
+from midm_vllm.serving.tool_choice import named_tools
 
 #: Arguments up to this length are tried as JSON, a quarter of a millisecond's work: longer ones
 #: would hold up the server's event loop, in which every stream waits.

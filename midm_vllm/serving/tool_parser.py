@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any
 
-from midm_vllm.compat.vllm_layout import (
+from midm_vllm.compat.vllm_imports import (
     ChatCompletionRequest,
     DeltaMessage,
     ExtractedToolCallInformation,
@@ -20,16 +20,16 @@ from midm_vllm.compat.vllm_layout import (
     ToolParser,
 )
 from midm_vllm.markup.events import ArgumentText, CallStarted, ContentText, Event
-from midm_vllm.markup.output import Output
+from midm_vllm.markup.accumulator import Output
 from midm_vllm.markup.reader import MarkupReader
-from midm_vllm.names import STRUCTURAL_TAG_MODEL
-from midm_vllm.serving.continued_call import ContinuingReader, begun_call
-from midm_vllm.serving.imperfect_outputs import output_log
+from midm_vllm.constants import STRUCTURAL_TAG_MODEL
+from midm_vllm.serving.continuation import ContinuingReader, begun_call
+from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.metrics import OutputTally
 
 if hasattr(ToolParser, "engine_based_streaming"):  # From 0.24 vLLM asks for a grammar.
     # A tenth of a second that no request should wait.
-    import midm_vllm.serving.constraints  # noqa: F401
+    import midm_vllm.serving.request_grammar  # noqa: F401
 
 
 class MidmToolParser(ToolParser):
@@ -53,7 +53,7 @@ class MidmToolParser(ToolParser):
         self._wants_grammar = not getattr(self, "supports_required_and_named", True)
         self._strict_level = 0
         if self._wants_grammar:
-            from midm_vllm.serving.constraints import has_our_backend
+            from midm_vllm.serving.request_grammar import has_our_backend
 
             self.supports_required_and_named = not has_our_backend()
         self.engine_based_streaming = not getattr(self, "supports_required_and_named", True)
@@ -74,7 +74,7 @@ class MidmToolParser(ToolParser):
         if getattr(request.tool_choice, "type", None) == "allowed_tools":
             # vLLM (seen in 0.32, Responses) accepts the choice, but leaves the calls of an
             # answer at once in its text.
-            from midm_vllm.serving.constraints import may_call
+            from midm_vllm.serving.request_grammar import may_call
 
             request.tool_choice = request.tool_choice.mode if may_call(request) else "none"
         request = super().adjust_request(request)
@@ -83,9 +83,9 @@ class MidmToolParser(ToolParser):
         return request
 
     def _constrain(self, request: Any) -> None:
-        from midm_vllm.compat.vllm_layout import StructuredOutputsParams  # Not in all releases.
-        from midm_vllm.serving.constraints import refuse_strict
-        from midm_vllm.serving.grammar_ahead import grammar_of
+        from midm_vllm.compat.vllm_imports import StructuredOutputsParams  # Not in all releases.
+        from midm_vllm.serving.request_grammar import refuse_strict
+        from midm_vllm.serving.grammar_prefetch import grammar_of
 
         if self.supports_required_and_named:
             refuse_strict(request)

@@ -27,9 +27,9 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 from vllm.parser.abstract_parser import DelegatingParser
 
-from midm_vllm.compat.vllm_layout import ChatCompletionRequest
+from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.markup.events import Event
-from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.constants import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.serving import tool_parser
 from midm_vllm.serving.metrics import OutputTally
 from midm_vllm.serving.tool_parser import MidmToolParser

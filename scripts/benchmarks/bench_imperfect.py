@@ -35,7 +35,7 @@ from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 
-from midm_vllm.compat.vllm_layout import ChatCompletionRequest
+from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"

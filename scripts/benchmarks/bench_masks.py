@@ -35,7 +35,7 @@ from rich.table import Table
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from midm_vllm.constrained.calls_grammar import CallableTool, calls_grammar
+from midm_vllm.constrained.call_grammar import CallableTool, calls_grammar
 from midm_vllm.constrained.tool_schema import read_schema
 
 VOCABULARY = 131_072

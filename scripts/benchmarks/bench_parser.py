@@ -36,8 +36,8 @@ from vllm.tool_parsers.abstract_tool_parser import ToolParser
 from vllm.tool_parsers.granite_20b_fc_tool_parser import Granite20bFCToolParser
 from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 
-from midm_vllm.compat.vllm_layout import ChatCompletionRequest, DeltaMessage
-from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.compat.vllm_imports import ChatCompletionRequest, DeltaMessage
+from midm_vllm.constants import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 PLOT = Path(__file__).resolve().parents[2] / "docs" / "parser-cost.svg"

@@ -23,7 +23,7 @@ from rich.table import Table
 from xgrammar.testing import _is_grammar_accept_string
 
 from midm_vllm.constrained.tool_schema import read_object
-from midm_vllm.constrained.trial import SPACING
+from midm_vllm.constrained.compile.validation import SPACING
 
 #: Takes a text, and says whether the grammar allows it.
 Accepts = Callable[[str], bool]

@@ -25,9 +25,9 @@ from rich.table import Table
 from vllm.sampling_params import SamplingParams
 from vllm.v1.structured_output import backend_guidance
 
-from midm_vllm.compat.vllm_layout import ChatCompletionRequest
-from midm_vllm.names import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
-from midm_vllm.serving.grammar_ahead import read_ahead, skip_known_grammars
+from midm_vllm.compat.vllm_imports import ChatCompletionRequest
+from midm_vllm.constants import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.serving.grammar_prefetch import read_ahead, skip_known_grammars
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 MORE: dict[str, list[Any]] = {

@@ -19,7 +19,7 @@ COMMIT = "1" * 40
 WITH_TOOLS = json.dumps({"chat_template": "{{ tools }}"}).encode()
 ASK = """
 import json, sys
-from midm_vllm.chat.template_choice import choose_template
+from midm_vllm.chat.template_selection import choose_template
 for name in sys.argv[1:]:
     choice = choose_template(*name.split("@"))
     print(json.dumps([choice.known, choice.path, choice.reason]))

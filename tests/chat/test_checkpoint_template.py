@@ -9,7 +9,7 @@ import huggingface_hub.constants
 import pytest
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
-from midm_vllm.chat.template_choice import choose_template, handles_tools
+from midm_vllm.chat.template_selection import choose_template, handles_tools
 
 PLAIN = "{% for message in messages %}{{ message.content }} about tools{% endfor %}"
 WITH_TOOLS = "{% if tools is defined and tools %}{{ tools | tojson }}{% endif %}"

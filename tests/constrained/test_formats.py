@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from jsonschema import FormatChecker
 
-from midm_vllm.constrained.formats import FORMAT_PATTERNS, FORMATS
+from midm_vllm.constrained.json_schema.formats import FORMAT_PATTERNS, FORMATS
 from midm_vllm.constrained.tool_schema import ToolSchema, read_schema
 
 LABEL = "a" * 63

@@ -14,12 +14,12 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
 
-from midm_vllm.constrained.calls_grammar import ANY_OBJECT, CallableTool, calls_grammar
+from midm_vllm.constrained.call_grammar import ANY_OBJECT, CallableTool, calls_grammar
 from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
-from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
-from midm_vllm.serving import constraints
-from midm_vllm.serving.constraints import MOST_TOOLS, _once
+from midm_vllm.serving import request_grammar
+from midm_vllm.serving.request_grammar import MOST_TOOLS, _once
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 register()  # As vLLM does in each of its processes.
@@ -273,7 +273,7 @@ def test_a_strict_schema_that_cannot_be_enforced_is_named_with_its_tool(choice: 
 
 def test_without_strict_it_is_enforced_but_for_that_place_and_said_once() -> None:
     _once.cache_clear()
-    with log_lines(constraints.logger) as lines:
+    with log_lines(request_grammar.logger) as lines:
         for _ in range(3):
             grammar = grammar_of(chat(tools=unsupported(), tool_choice="required"))
     call = '<tool_call>{"name": "f", "arguments": {"a": [1], "b": %s}}</tool_call>'

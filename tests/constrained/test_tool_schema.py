@@ -12,7 +12,7 @@ from constrained_schemas import SCHEMAS
 from grammar_texts import draw
 from heavy_schemas import HEAVY, LIST, members, one
 
-from midm_vllm.constrained.rewriting import MAX_FINDINGS
+from midm_vllm.constrained.compile.compiler import MAX_FINDINGS
 from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema, read_schema
 
 Schema = dict[str, Any]

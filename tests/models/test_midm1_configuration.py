@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from midm_vllm.models.configuration import MidmBitextConfig
+from midm_vllm.models.midm1.config import MidmBitextConfig
 from midm_vllm.plugin import register
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "layernorm1p-rotary-glu"

@@ -12,7 +12,7 @@ from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client
 from midm1_reference import PlainMidm
 from vllm_server import run_server
 
-from midm_vllm.models.tokenizer import Midm_bitext_Tokenizer
+from midm_vllm.models.midm1.tokenizer import Midm_bitext_Tokenizer
 
 pytestmark = pytest.mark.first
 

@@ -38,9 +38,9 @@ TEXTS = st.lists(
 def test_the_checkpoints_remote_code_is_not_asked_for() -> None:
     config = json.loads((FOLDER / "tokenizer_config.json").read_text())
     assert config["auto_map"]["AutoTokenizer"]
-    assert type(TOKENIZER).__module__ == "midm_vllm.models.tokenizer"
+    assert type(TOKENIZER).__module__ == "midm_vllm.models.midm1.tokenizer"
     trusting = load(FOLDER, trust_remote_code=True)
-    assert type(trusting).__module__ == "midm_vllm.models.tokenizer"
+    assert type(trusting).__module__ == "midm_vllm.models.midm1.tokenizer"
 
 
 def test_the_vocabulary_is_the_vendors() -> None:

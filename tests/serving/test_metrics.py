@@ -20,9 +20,9 @@ from tool_call_counters import NAMES, Counts, metrics
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm_server import Server
 
-from midm_vllm.compat.vllm_layout import ChatCompletionRequest
+from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.markup.events import Repair
-from midm_vllm.serving import imperfect_outputs
+from midm_vllm.serving import output_log
 from midm_vllm.serving import metrics as metrics_module
 from midm_vllm.serving.metrics import CHECKED_CHARACTERS
 from midm_vllm.serving.tool_parser import MidmToolParser
@@ -169,10 +169,10 @@ def test_labels_hold_nothing_that_users_or_models_say() -> None:
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    imperfect_outputs.log_limit.cache_clear()
-    with log_lines(imperfect_outputs.logger) as lines:
+    output_log.log_limit.cache_clear()
+    with log_lines(output_log.logger) as lines:
         yield lines
-    imperfect_outputs.log_limit.cache_clear()
+    output_log.log_limit.cache_clear()
 
 
 def test_imperfect_outputs_are_logged_only_if_asked(log: list[str]) -> None:

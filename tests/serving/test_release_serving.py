@@ -15,7 +15,7 @@ from chat_completions import RESPONSE_SAYS_CUT_OFF, STREAM_SAYS_CUT_OFF, Answer,
 from markup_cases import CASES
 from release_serving import END_OF_TEXT, Serving
 
-from midm_vllm.compat.vllm_layout import ToolParser
+from midm_vllm.compat.vllm_imports import ToolParser
 from midm_vllm.markup.events import ArgumentText, CallStarted, ContentText
 from midm_vllm.markup.reader import MarkupReader
 

@@ -26,7 +26,7 @@ from taught_conversations import CONVERSATIONS, Conversation
 from vllm_server import Server, run_server
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
-from midm_vllm.names import GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE
 
 pytestmark = pytest.mark.first
 

@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast
 from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.plugins import load_general_plugins
 
-from midm_vllm.compat import vllm_layout
+from midm_vllm.compat import vllm_imports
 
 load_general_plugins()
 
@@ -61,7 +61,7 @@ class Serving:
             "io_processor": None,
         }
         self._chat = _call(
-            vllm_layout.OpenAIServingChat,
+            vllm_imports.OpenAIServingChat,
             engine_client=SimpleNamespace(**parts),
             models=SimpleNamespace(**parts),
             model_config=model,
@@ -79,7 +79,7 @@ class Serving:
         self._runner.close()
 
     def request(self, **options: Any) -> Any:
-        return vllm_layout.ChatCompletionRequest(
+        return vllm_imports.ChatCompletionRequest(
             model="midm", messages=[{"role": "user", "content": "?"}], tools=TOOLS, **options
         )
 
@@ -116,7 +116,7 @@ class Serving:
             parser = self._chat.tool_parser
         else:
             parser = self._chat.parser_cls.tool_parser_cls
-        takes_tools = "tools" in inspect.signature(vllm_layout.ToolParser.__init__).parameters
+        takes_tools = "tools" in inspect.signature(vllm_imports.ToolParser.__init__).parameters
         return parser(self.tokenizer, *([request.tools] if takes_tools else []))
 
     def _generate(self, method: str, request: Any, outputs: list[RequestOutput]) -> Any:

@@ -1,0 +1,292 @@
+"""The command line ``midm-vllm``: is all well, which prompt, what was said."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, Optional, TextIO
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from midm_vllm.cli.doctor import Finding, Level, examine
+from midm_vllm.markup.events import Event
+from midm_vllm.markup.explain import Explanation, ReadAs, explain
+from midm_vllm.markup.reader import MarkupReader
+from midm_vllm.offline import parse as parse_output
+
+app = typer.Typer(
+    help="Mi:dm on vLLM: check an installation, see a prompt, read an output.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_MARKS = {
+    Level.WELL: "[green]ok[/]     ",
+    Level.WARNING: "[yellow]warning[/]",
+    Level.PROBLEM: "[red]problem[/]",
+}
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"midm-vllm {version('midm-vllm')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def start(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    # What a terminal cannot show, an ASCII one Korean for instance, is shown by its code.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Argument(help="A folder or a name on the hub.")] = (
+        "K-intelligence/Midm-2.0-Mini-Instruct"
+    ),
+    revision: Annotated[Optional[str], typer.Option(help="Of the model on the hub.")] = None,
+    tool_parser_plugin: Annotated[
+        Optional[Path], typer.Option(help="The file that is given to vllm serve, if one is.")
+    ] = None,
+    tools: Annotated[
+        Optional[typer.FileText],
+        typer.Option(
+            encoding="utf-8",
+            help="Look at tools instead, in a JSON file (- is standard input) as a request or an "
+            "MCP server lists them: what of their schemas is enforced, left free or refused.",
+        ),
+    ] = None,
+) -> None:
+    """Check that vLLM will serve MODEL's tool calls, and print the command that does.
+
+    Exits with 1 if something is in the way.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    findings = []
+    if tools is None:
+        examined = examine(model, revision, tool_parser_plugin)
+    else:
+        examined = _examine_tools(tools)
+    for finding in examined:
+        findings.append(finding)
+        _print(console, finding)
+    if any(finding.level is Level.PROBLEM for finding in findings):
+        raise typer.Exit(1)
+
+
+def _examine_tools(file: TextIO) -> Iterator[Finding]:
+    if find_spec("llguidance") is None:
+        raise typer.BadParameter(
+            "llguidance is not installed here; vLLM 0.24 and later, which hold calls to schemas, "
+            "bring it along"
+        )
+    from midm_vllm.cli.check_tools import NoTools, examine_tools, read_tools
+
+    try:
+        return examine_tools(read_tools(file.read()))
+    except NoTools as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+@app.command()
+def template(
+    conversation: Annotated[
+        Optional[typer.FileText],
+        typer.Argument(
+            encoding="utf-8",
+            help="JSON (- is standard input): a list of messages, or the body of a chat "
+            "completion request with messages, tools and chat_template_kwargs.",
+        ),
+    ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option(
+            "--plain",
+            help="Print the template itself, without the marks for training, which minijinja "
+            "(and vLLM's Rust front end) does not know.",
+        ),
+    ] = False,
+) -> None:
+    """Print the packaged chat template's path, or the prompt it makes of a conversation."""
+    from jinja2 import TemplateError
+
+    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, plain_template, render_prompt
+
+    if plain:
+        typer.echo(plain_template(), nl=False)
+        return
+    if conversation is None:
+        typer.echo(os.fsencode(PACKAGED_TEMPLATE))
+        return
+    request = _read_request(conversation)
+    options = request.get("chat_template_kwargs") or {}
+    try:
+        prompt = render_prompt(
+            request["messages"],
+            request.get("tools"),
+            add_generation_prompt=request.get("add_generation_prompt", True),
+            allow_control_tokens=options.get("allow_control_tokens", False),
+        ).encode()
+    except UnicodeEncodeError as error:
+        _give_up("a text holds half a surrogate pair, which is no character", error)
+    except RecursionError as error:
+        _give_up("it is nested too deeply", error)
+    except (TemplateError, TypeError, ValueError, AttributeError, LookupError) as error:
+        # All but the first: JSON that is no conversation, which a server refuses before.
+        _give_up(str(error), error)
+    typer.echo(prompt, nl=False)
+
+
+def _read_request(file: TextIO) -> dict[str, Any]:
+    """The body of a request, of which the kinds of its members are right."""
+    try:
+        request = json.load(file)
+    except RecursionError as error:
+        raise typer.BadParameter("this is nested too deeply") from error
+    except ValueError as error:
+        raise typer.BadParameter(f"this is not JSON: {error}") from error
+    if isinstance(request, list):
+        request = {"messages": request}
+    if not isinstance(request, dict) or not _are_objects(request.get("messages")):
+        raise typer.BadParameter('expected a list of messages, or an object with "messages"')
+    for message in request["messages"]:
+        content = message.get("content")
+        if not (content is None or isinstance(content, str) or _are_objects(content)):
+            raise typer.BadParameter("the content of a message is text, or a list of parts")
+    if not (request.get("tools") is None or _are_objects(request["tools"])):
+        raise typer.BadParameter('"tools" is a list of objects')
+    if not isinstance(request.get("chat_template_kwargs") or {}, dict):
+        raise typer.BadParameter('"chat_template_kwargs" is an object')
+    return request
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def _give_up(reason: str, error: Exception) -> NoReturn:
+    typer.echo(f"Cannot be rendered: {reason}", err=True)
+    raise typer.Exit(1) from error
+
+
+@app.command()
+def parse(
+    file: Annotated[
+        typer.FileText,
+        typer.Argument(encoding="utf-8", errors="replace", help="The model's output."),
+    ] = "-",  # type: ignore[assignment]
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Show what leaves with each delta, a line for each.")
+    ] = False,
+    delta_size: Annotated[int, typer.Option(min=1, help="Characters in a delta.")] = 4,
+    explain_it: Annotated[
+        bool,
+        typer.Option("--explain", help="Show what each piece was read as, and what was repaired."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --explain: as JSON.")] = False,
+) -> None:
+    """Read a model's output and print it as the OpenAI API's assistant message."""
+    if as_json and not explain_it or stream and explain_it:
+        raise typer.BadParameter("--json goes with --explain, and --stream without it")
+    text = file.read()
+    if as_json:
+        _print_json(asdict(explain(text)), indent=2)
+        return
+    if explain_it:
+        _print_explanation(explain(text))
+        return
+    if not stream:
+        _print_json(parse_output(text).to_openai(), indent=2)
+        return
+    reader = MarkupReader()
+    for start in range(0, len(text), delta_size):
+        delta = text[start : start + delta_size]
+        _print_delta(delta, reader.feed(delta))
+    _print_delta(None, reader.finish())
+
+
+_STYLES = {
+    ReadAs.TEXT: ("", "text"),
+    ReadAs.MARKUP_AS_TEXT: ("yellow", "began as a call, is text"),
+    ReadAs.MARKUP: ("dim", "markup"),
+    ReadAs.ARGUMENTS: ("green", "arguments"),
+}
+
+
+def _print_explanation(explanation: Explanation) -> None:
+    """The output, a line for each piece, and the calls with their repairs."""
+    console = Console(soft_wrap=True, highlight=False)
+    width = max(len(label) for _, label in _STYLES.values())
+    for piece in explanation.pieces:
+        style, label = _STYLES[piece.read_as]
+        of_call = "" if piece.call is None else f"call {piece.call}"
+        # As JSON, without its quotes: no line break or control character gets out.
+        shown = _json(piece.text)[1:-1].replace('\\"', '"')
+        console.print(Text(f"{of_call:8}{label:{width}}  "), Text(shown, style), sep="")
+    for index, call in enumerate(explanation.calls):
+        repairs = ", ".join(repair.value for repair in call.repairs) or "as taught"
+        ended = "" if call.complete else ", cut off"
+        added = f", added {call.added}" if call.added else ""
+        console.print(Text(f"call {index}: {_json(call.name)}: {repairs}{added}{ended}", "bold"))
+    if explanation.markup_as_text:
+        console.print(Text(
+            f"began as a call, is text: {explanation.markup_as_text}, "
+            f"of which cut off: {explanation.cut_off_as_text}", "bold",
+        ))
+
+
+def _print_delta(delta: str | None, events: list[Event]) -> None:
+    """One line of JSON: the delta (null: the end of the output) and the events it caused."""
+    shown = [{"event": type(event).__name__, **asdict(event)} for event in events]
+    _print_json({"delta": delta, "events": shown})
+
+
+def _print_json(value: Any, indent: int | None = None) -> None:
+    # JSON is UTF-8, whatever the terminal is.
+    typer.echo(_json(value, indent).encode())
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """JSON that does nothing to a terminal: what does not show is escaped.
+
+    JSON itself escapes only half of the control characters, and none that turn writing around.
+    """
+    written = json.dumps(value, ensure_ascii=False, indent=indent)
+    if written.isprintable():
+        return written
+    return "".join(
+        character if character == "\n" or unicodedata.category(character) not in _NOT_SHOWN
+        else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")
+        for character in written
+    )
+
+
+#: Control and format characters, line separators, halves of a pair.
+_NOT_SHOWN = ("Cc", "Cf", "Zl", "Zp", "Cs")
+
+
+def _print(console: Console, finding: Finding) -> None:
+    first, *others = finding.text.splitlines()
+    console.print(_MARKS[finding.level], end="  ")
+    console.print(first, markup=False)
+    for line in others:
+        console.print(f"{'':9}{line}", markup=False)

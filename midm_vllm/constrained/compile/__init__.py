@@ -1,0 +1,1 @@
+"""JSON schemas compiled to what llguidance enforces, and validated with it."""

@@ -1,0 +1,1 @@
+"""JSON Schema: keywords, drafts, and what schemas mean together (intersection, negation)."""

@@ -1,0 +1,1 @@
+"""Regular expressions of JSON schemas, translated to the dialect that llguidance reads."""

@@ -1,0 +1,237 @@
+"""A request's grammar is made in a thread of its own before vLLM asks for it, and checked once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from importlib import import_module
+from threading import Event
+from types import ModuleType
+from typing import Any
+
+import pytest
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.parser.abstract_parser import DelegatingParser
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+
+from midm_vllm.compat.vllm_imports import CHAT_PREPARING_MODULES, GUIDANCE_BACKEND
+from midm_vllm.constrained.lru_cache import LatestUsed
+from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.plugin import register
+from midm_vllm.serving import grammar_prefetch
+from midm_vllm.serving.request_grammar import UnsupportedSchema, _once, logger
+from midm_vllm.serving.grammar_prefetch import read_ahead, skip_known_grammars
+from midm_vllm.serving.tool_parser import MidmToolParser
+
+register()
+
+
+@pytest.fixture(autouse=True)
+def _guidance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a server that was started with the parser's defaults."""
+    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, "guidance")
+
+
+class Parser(DelegatingParser):
+    tool_parser_cls = MidmToolParser
+
+
+class Tokenizer:
+    added_tokens_decoder: dict[int, Any] = {}
+
+    def get_vocab(self) -> dict[str, int]:
+        return {}
+
+
+class Preparing:
+    """Prepares a request as vLLM's class does: it renders, and then asks for the grammar."""
+
+    def __init__(self) -> None:
+        self.renderer = self
+
+    def get_tokenizer(self) -> Any:
+        return self.tokenizer
+
+    tokenizer: Any = Tokenizer()
+
+    async def preprocess_chat(self, request: Any, parser: Any = None) -> Any:
+        await asyncio.sleep(0)
+        return parser(self.tokenizer, request.tools).adjust_request(request)
+
+
+@pytest.fixture
+def preparing() -> Any:
+    class Hooked(Preparing):
+        async def preprocess_chat(self, request: Any, parser: Any = None) -> Any:
+            return await super().preprocess_chat(request, parser)
+
+    module = ModuleType("preparing")
+    vars(module)["Hooked"] = Hooked
+    read_ahead(module)
+    return Hooked()
+
+
+def request(parameters: Any, **more: Any) -> ChatCompletionRequest:
+    function = {"name": "f", "parameters": parameters, **more}
+    return ChatCompletionRequest.model_validate({
+        "model": "m", "messages": [{"role": "user", "content": "?"}], "tool_choice": "required",
+        "tools": [{"type": "function", "function": function}],
+    })
+
+
+CONTAINS = {"type": "object", "properties": {"a": {"type": "array", "contains": {"const": 1}}}}
+
+
+def test_the_schemas_are_read_in_the_thread(preparing: Any) -> None:
+    _once.cache_clear()  # So that what is left free is said again, where it is read.
+    threads = []
+
+    def note(record: logging.LogRecord) -> bool:
+        threads.append(record.threadName or "")
+        return True
+
+    logger.addFilter(note)
+    try:
+        asked = asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    finally:
+        logger.removeFilter(note)
+    [thread] = threads
+    assert thread.startswith("midm-grammar")
+    assert "arguments0: %json" in asked.structured_outputs.grammar
+
+
+def test_the_grammar_is_that_of_a_request_that_is_not_read_ahead(preparing: Any) -> None:
+    plain = asyncio.run(Preparing().preprocess_chat(request(CONTAINS), parser=Parser))
+    ahead = asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    assert ahead.structured_outputs.grammar == plain.structured_outputs.grammar
+
+
+def test_requests_side_by_side_get_their_own_grammar(preparing: Any) -> None:
+    async def both() -> list[Any]:
+        return await asyncio.gather(*(
+            preparing.preprocess_chat(request({"properties": {name: {}}}), parser=Parser)
+            for name in ("first", "second")
+        ))
+
+    first, second = asyncio.run(both())
+    assert '"first"' in first.structured_outputs.grammar
+    assert '"second"' in second.structured_outputs.grammar
+
+
+def test_a_strict_tool_is_refused_where_vllm_asks(preparing: Any) -> None:
+    with pytest.raises(UnsupportedSchema, match="'f'.*'contains'"):
+        asyncio.run(preparing.preprocess_chat(request(CONTAINS, strict=True), parser=Parser))
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_who_needs_no_grammar_does_not_wait_for_those_of_others(
+    preparing: Any, choice: str
+) -> None:
+    async def both() -> Any:
+        plain = request(CONTAINS).model_copy(update={"tool_choice": choice})
+        held = Event()
+        grammar_prefetch._threads.small.submit(held.wait)
+        try:
+            return await asyncio.wait_for(preparing.preprocess_chat(plain, parser=Parser), 60)
+        finally:
+            held.set()
+
+    assert asyncio.run(both()).structured_outputs is None
+
+
+def test_a_small_request_does_not_wait_for_large_ones(preparing: Any) -> None:
+    large = request({"properties": {f"m{i}": {"const": i} for i in range(1000)}})
+    assert grammar_prefetch._threads.of(large) is grammar_prefetch._threads.large
+    assert grammar_prefetch._threads.of(request({"const": "x" * 20_000})) is (
+        grammar_prefetch._threads.large)
+
+    async def small() -> Any:
+        held = Event()
+        grammar_prefetch._threads.large.submit(held.wait)
+        try:
+            asked = preparing.preprocess_chat(request(CONTAINS), parser=Parser)
+            return await asyncio.wait_for(asked, 60)
+        finally:
+            held.set()
+
+    assert asyncio.run(small()).structured_outputs.grammar
+
+
+def test_the_threads_have_room_for_deep_schemas(
+    preparing: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, submit = [], grammar_prefetch._threads.small.submit
+
+    def noting(*more: Any) -> Any:
+        sizes.append(threading.stack_size())
+        return submit(*more)
+
+    monkeypatch.setattr(grammar_prefetch._threads.small, "submit", noting)
+    before = threading.stack_size()
+    asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    assert sizes == [16 * 1024 * 1024] and threading.stack_size() == before
+
+
+def test_a_forked_process_has_threads_of_its_own(preparing: Any) -> None:
+    asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    child = os.fork()
+    if not child:
+        made = grammar_prefetch._threads.small.submit(int)
+        os._exit(made.result(60))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_the_requests_of_other_parsers_are_left_alone(preparing: Any) -> None:
+    class Other:
+        tool_parser_cls = object
+
+        def __init__(self, *arguments: Any) -> None:
+            pass
+
+        def adjust_request(self, request: Any) -> Any:
+            return request
+
+    asked = request(CONTAINS)
+    assert asyncio.run(preparing.preprocess_chat(asked, parser=Other)) is asked
+
+
+def test_vllms_own_class_reads_ahead() -> None:
+    module = import_module(CHAT_PREPARING_MODULES[0])
+    assert hasattr(module.OnlineRenderer.preprocess_chat, "__wrapped__")
+    assert hasattr(import_module(GUIDANCE_BACKEND).validate_guidance_grammar, "__wrapped__")
+
+
+def test_a_grammar_is_checked_once_and_a_refused_one_each_time() -> None:
+    asked: list[str] = []
+
+    def check(sampling_params: Any, tokenizer: Any = None) -> None:
+        asked.append(sampling_params.structured_outputs.grammar)
+        if asked[-1].startswith("bad"):
+            raise ValueError("bad")
+
+    module = ModuleType("backend")
+    vars(module)["validate_guidance_grammar"] = check
+    skip_known_grammars(module)
+
+    def ask(grammar: str, *tokenizer: Any) -> None:
+        parameters = SamplingParams(structured_outputs=StructuredOutputsParams(grammar=grammar))
+        module.validate_guidance_grammar(parameters, *tokenizer)
+
+    for _ in range(2):
+        ask('start: "checked once"')
+        ask('start: "with a tokenizer"', object())
+        with pytest.raises(ValueError, match="bad"):
+            ask("bad")
+    assert sorted(asked) == ["bad"] * 2 + ['start: "checked once"'] + [
+        'start: "with a tokenizer"'] * 2
+
+
+def test_of_the_checked_grammars_the_oldest_is_forgotten() -> None:
+    checked: LatestUsed[str] = LatestUsed(10, len)
+    for grammar in ("aaaa", "bbbb"):
+        checked.keep(grammar, grammar)
+    assert checked.get("aaaa")  # So it is used later than the other.
+    checked.keep("cccc", "cccc")
+    assert [checked.get(each) for each in ("aaaa", "bbbb", "cccc")] == ["aaaa", None, "cccc"]
