@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "plugin": {"constants", "compat", "chat", "serving", "models"},
     "tool_parser_plugin": {"plugin"},
     "offline": {"markup"},
-    "cli": {"constants", "markup", "constrained", "compat", "chat", "serving", "plugin", "offline"},
+    "cli": {"__init__", "constants", "markup", "constrained", "compat", "chat", "serving", "plugin",
+            "offline"},
     "__init__": set(),
     "__main__": {"cli"},
 }
