@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm.constrained.json_schema.formats import FORMAT_PATTERNS, FORMATS
-from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
+from midm_vllm.constrained.limits import MAX_NODES
+from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
 from midm_vllm.constrained.json_schema.keywords import (
     COMBINING,
     FLAT,
@@ -75,10 +76,10 @@ def _tool(number: int, described: Any) -> Tool:
 
 def examine_tools(tools: list[Tool]) -> Iterator[Finding]:
     """What a server enforces of each tool, as in one request with all of them."""
-    nodes = int(os.environ.get(SCHEMA_NODES_VARIABLE) or NODES)
+    nodes = int(os.environ.get(SCHEMA_NODES_VARIABLE) or MAX_NODES)
     schemas = RequestSchemas(nodes)
     for tool in tools:
-        yield _of_tool(tool, schemas.read_arguments(tool.parameters))
+        yield _of_tool(tool, schemas.compile_parameters(tool.parameters))
     said = f"The schemas together cost {schemas.spent:,} of the {nodes:,} nodes of a request"
     if not schemas.is_too_large:
         yield Finding(Level.WELL, f"{said}.")
@@ -95,7 +96,7 @@ def _of_tool(tool: Tool, read: ToolSchema) -> Finding:
     enforced, silent = _keywords(tool.parameters)
     for finding in read.findings:
         enforced[finding.keyword] -= 1
-    held = "" if read.is_free else ", ".join(sorted(+enforced))
+    held = "" if read.is_unconstrained else ", ".join(sorted(+enforced))
     lines = [*(f"not enforced: {finding}" for finding in read.findings),
              f"enforced: {held or _least(tool)}",
              *(f"says nothing: {each}" for each in silent)]

@@ -6,7 +6,7 @@ For the form the vendor's prompt teaches:
 
 With ``auto``, prose and calls; with ``required``, one call or more, and nothing else; forced,
 one call. Where the answer has a format, an answer that calls nothing is in that format. Where the
-request has begun a call, the answer first ends it.
+request has partial_call a call, the answer first ends it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,10 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
 from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG, unfinished_tag
 
 _BEGIN = '{"name": '
-#: The grammar of an object of any kind.
-ANY_OBJECT = '{"type": "object", "x-guidance": {"whitespace_flexible": false, ' \
-             '"item_separator": ", ", "key_separator": ": "}}'
 
 
 @dataclass(frozen=True)
@@ -28,32 +26,40 @@ class CallableTool:
     """A tool that may be called: its name, and its arguments' schema as ``%json`` takes it."""
 
     name: str
-    arguments: str = ANY_OBJECT
+    arguments: str = ANY_OBJECT_GRAMMAR
 
 
-def calls_grammar(
+def build_call_grammar(
     tools: Sequence[CallableTool],
     *,
     must_call: bool,
     one_call: bool = False,
     answer: str | None = None,
     special_tokens: Collection[str] = (),
-    begun: str = "",
+    partial_call: str = "",
 ) -> str:
-    """The grammar of what may be written with these tools, for ``structured_outputs.grammar``.
+    """Build the grammar of an answer, for vLLM's ``structured_outputs.grammar``.
 
-    ``answer`` is the schema of an answer without calls. ``special_tokens`` are the tokenizer's:
-    what of the tags and of the tokens that end an output is among them, llguidance reads as
-    tokens, not as text, and a tool's name that has one in it is written with escapes. Of itself
-    it would let an output end with the tokenizer's ``eos_token`` alone, which need not be the one
-    with which the model was taught to end a turn. ``begun`` is a call that the answer goes on with,
-    from its opening tag; where `ends_before_arguments` says no, its rest may be anything, and of
-    one that lacks its closing tag alone, the tag.
+    Args:
+        tools: The tools that may be called.
+        must_call: Whether the answer is calls and nothing else.
+        one_call: Whether it has one call at most.
+        answer: The JSON grammar of an answer without calls, where it has a format.
+        special_tokens: The tokenizer's. Tags and end tokens among them are tokens of the
+            grammar as well as text, and a tool's name that contains one is written with escapes.
+            End tokens are listed because llguidance would accept the ``eos_token`` alone, and
+            Mi:dm ends its turns with another.
+        partial_call: A call that the request's last message has begun, from its opening tag. Its
+            rest is unconstrained where its arguments have begun, and the closing tag where it
+            lacks nothing else.
+
+    Returns:
+        A Lark grammar of llguidance.
     """
     ends = [end for end in END_TOKENS if end in special_tokens]
     rules = [
         f"start: whole ({' | '.join(ends)})?" if ends else "start: whole",
-        _whole(must_call, one_call, answer, bool(begun)),
+        _whole(must_call, one_call, answer, bool(partial_call)),
     ]
     if not must_call and answer is None:
         rules += _prose(OPENING_TAG in special_tokens)
@@ -66,19 +72,19 @@ def calls_grammar(
         rule = schemas.setdefault(tool.arguments, f"arguments{len(schemas)}")
         head = _head(tool, special_tokens)
         names.append(f"{_text(head.removeprefix(_BEGIN))} {rule}")
-        if begun and _is_begun(head, begun):
-            rests.append(f"{_text(head[len(_written(begun)):])} {rule}")
+        if partial_call and _is_begun(head, partial_call):
+            rests.append(f"{_text(head[len(_written(partial_call)):])} {rule}")
     end = f"{_text('}')} {_tag(CLOSING_TAG, special_tokens)}"
     rules.append(f"body: {_text(_BEGIN)} named {end}")
     rules.append("named: " + "\n  | ".join(names))
     if rests:
         rules.append(f"rest: ({' | '.join(rests)}) {end}")
-    elif begun:
-        cut = unfinished_tag(begun, 0, CLOSING_TAG)
-        if not _is_whole(begun[:cut]):
+    elif partial_call:
+        cut = unfinished_tag(partial_call, 0, CLOSING_TAG)
+        if not _is_whole(partial_call[:cut]):
             rules += _anything_and_the_tag(CLOSING_TAG in special_tokens)
-        elif cut < len(begun):
-            rules.append(f"rest: {_text(CLOSING_TAG[len(begun) - cut:])}")
+        elif cut < len(partial_call):
+            rules.append(f"rest: {_text(CLOSING_TAG[len(partial_call) - cut:])}")
         else:
             rules.append(f"rest: {_tag(CLOSING_TAG, special_tokens)}")
     rules += [f"{rule}: %json {schema}" for schema, rule in schemas.items()]
@@ -86,36 +92,36 @@ def calls_grammar(
 
 
 def ends_before_arguments(
-    tool: CallableTool, begun: str, special_tokens: Collection[str] = ()
+    tool: CallableTool, partial_call: str, special_tokens: Collection[str] = ()
 ) -> bool:
-    """Whether ``begun`` may be a call of this tool of which the arguments are still to come."""
-    return _is_begun(_head(tool, special_tokens), begun)
+    """Whether ``partial_call`` may be a call of this tool that has not begun its arguments."""
+    return _is_begun(_head(tool, special_tokens), partial_call)
 
 
 def ends_in_arguments(
-    tool: CallableTool, begun: str, special_tokens: Collection[str] = ()
+    tool: CallableTool, partial_call: str, special_tokens: Collection[str] = ()
 ) -> bool:
-    """Whether ``begun`` is a call of this tool, as the grammar has it up to its arguments."""
-    return _written(begun).startswith(_head(tool, special_tokens))
+    """Whether ``partial_call`` is a call of this tool that has begun its arguments."""
+    return _written(partial_call).startswith(_head(tool, special_tokens))
 
 
 def _head(tool: CallableTool, special_tokens: Collection[str]) -> str:
     return f'{_BEGIN}{_name(tool.name, special_tokens)}, "arguments": '
 
 
-def _written(begun: str) -> str:
+def _written(partial_call: str) -> str:
     """What of a call's object has been written."""
-    return begun.removeprefix(OPENING_TAG).lstrip()
+    return partial_call.removeprefix(OPENING_TAG).lstrip()
 
 
-def _is_begun(head: str, begun: str) -> bool:
-    return head.startswith(_written(begun))
+def _is_begun(head: str, partial_call: str) -> bool:
+    return head.startswith(_written(partial_call))
 
 
-def _is_whole(begun: str) -> bool:
+def _is_whole(partial_call: str) -> bool:
     """Whether all of a call but its closing tag has been written."""
     try:
-        json.loads(_written(begun))
+        json.loads(_written(partial_call))
     except (ValueError, RecursionError):
         return False
     return True

@@ -1,38 +1,39 @@
-"""The latest used of what took long to make, up to a size in all; for several threads at once."""
+"""An LRU cache for several threads."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import Generic, TypeVar
 
+import cachetools
+
 Value = TypeVar("Value")
 
 
-class LatestUsed(Generic[Value]):
-    """Values by their keys; those used the longest ago go where there is no room."""
+class LRUCache(Generic[Value]):
+    """``cachetools.LRUCache`` with a lock: it evicts the least recently used values.
 
-    def __init__(self, room: int, size: Callable[[Value], int]) -> None:
-        self._room = room
-        self._size = size
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+    Args:
+        maxsize: What the values may measure together.
+        getsizeof: Measures a value.
+    """
+
+    def __init__(self, maxsize: int, getsizeof: Callable[[Value], int]) -> None:
+        self._values: cachetools.LRUCache[Hashable, Value] = cachetools.LRUCache(
+            maxsize, getsizeof
+        )
         self._lock = Lock()
 
     def get(self, key: Hashable) -> Value | None:
-        """The value of a key, which is used by that; None where it is not kept."""
+        """Return the value of a key and mark it as used, or None."""
         with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
             return self._values.get(key)
 
-    def keep(self, key: Hashable, value: Value) -> None:
-        """Keep a value, unless its key has one."""
+    def put(self, key: Hashable, value: Value) -> None:
+        """Store a value, unless it measures more than the whole cache may."""
         with self._lock:
-            if key in self._values:
-                return
-            self._values[key] = value
-            self._room -= self._size(value)
-            while self._room < 0:
-                _, oldest = self._values.popitem(last=False)
-                self._room += self._size(oldest)
+            try:
+                self._values[key] = value
+            except ValueError:
+                pass

@@ -1,6 +1,6 @@
 """What of a tool's schema is enforced when the model writes the tool's arguments.
 
-``read_schema`` is the one place to ask: it says what is enforced, what is left free and why,
+``compile_parameters`` is the one place to ask: it says what is enforced, what is left free and why,
 and whether a text would be accepted. The server and the benchmark ask
 here.
 """
@@ -16,24 +16,20 @@ from typing import Any
 
 from llguidance import LLMatcher
 
-from midm_vllm.constrained.lru_cache import LatestUsed
-from midm_vllm.constrained.compile.compiler import TOO_LARGE, Finding, Rewriting
+from midm_vllm.constrained.json_grammar import ANY_OBJECT, json_grammar
+from midm_vllm.constrained.limits import (
+    CACHE_SIZE,
+    CHARACTERS_PER_NODE,
+    MAX_NODES,
+    NODES_PER_TOOL,
+)
+from midm_vllm.constrained.lru_cache import LRUCache
+from midm_vllm.constrained.compile.compiler import TOO_LARGE, Finding, SchemaCompiler
 from midm_vllm.constrained.compile.validation import (
-    ANY_OBJECT,
-    SPACING,
     byte_tokenizer,
     is_surely_taken,
     loosened,
 )
-
-#: What the schemas of a request may cost together. A schema inside a schema is one node, and so
-#: are 8 values to choose from, 20 characters of a pattern, 500 of anything; others that llguidance
-#: takes long for are several. A node is 50 microseconds: two thirds of them llguidance's, of which
-#: vLLM has a request's grammar read again.
-NODES = 1500
-#: What a tool costs beside its schema's nodes.
-NODES_OF_A_TOOL = 4
-_SPACING = f'"x-guidance": {json.dumps(SPACING)}}}'
 
 
 @dataclass(frozen=True)
@@ -43,7 +39,7 @@ class ToolSchema:
     ``grammar`` is the schema in the words of llguidance, to be written into a grammar after
     ``%json``; ``findings`` are the keywords of the original that
     it does not enforce, with place and reason: none means that nothing invalid is accepted.
-    ``nodes`` is the cost, of what ``NODES`` allows to a request.
+    ``nodes`` is the cost, of what ``MAX_NODES`` allows to a request.
     """
 
     grammar: str
@@ -61,11 +57,11 @@ class ToolSchema:
         return any(each.reason.startswith(TOO_LARGE) for each in self.findings)
 
     @property
-    def is_free(self) -> bool:
+    def is_unconstrained(self) -> bool:
         """Whether nothing at all is enforced, but that arguments are an object."""
         return any(each.keyword == "schema" and each.place == "$" for each in self.findings)
 
-    def writable_without(self, tokens: re.Pattern[str]) -> ToolSchema:
+    def without_control_tokens(self, tokens: re.Pattern[str]) -> ToolSchema:
         """Itself, unless it has text in it that the model's tokenizer takes for a special token.
 
         The model cannot write such text, and where nothing else is left llguidance fails.
@@ -92,20 +88,20 @@ class ToolSchema:
 class RequestSchemas:
     """Reads the schemas of one request, which share its ``nodes``."""
 
-    def __init__(self, nodes: int = NODES) -> None:
+    def __init__(self, nodes: int = MAX_NODES) -> None:
         self._nodes = nodes
         #: What the schemas cost so far.
         self.spent = 0
         #: Whether there was no room for one, or for a part of one.
         self.is_too_large = False
 
-    def read_arguments(self, parameters: Any) -> ToolSchema:
-        """See :func:`read_schema`."""
-        return self._spend(read_schema(parameters, self._nodes - self.spent))
+    def compile_parameters(self, parameters: Any) -> ToolSchema:
+        """See :func:`compile_parameters`."""
+        return self._spend(compile_parameters(parameters, self._nodes - self.spent))
 
-    def read_answer(self, schema: Any) -> ToolSchema:
-        """See :func:`read_object`."""
-        return self._spend(read_object(schema, self._nodes - self.spent))
+    def compile_answer(self, schema: Any) -> ToolSchema:
+        """See :func:`compile_schema`."""
+        return self._spend(compile_schema(schema, self._nodes - self.spent))
 
     def _spend(self, read: ToolSchema) -> ToolSchema:
         self.spent = min(self._nodes, self.spent + read.nodes)
@@ -113,25 +109,25 @@ class RequestSchemas:
         return read
 
 
-def read_schema(parameters: Any, nodes: int = NODES) -> ToolSchema:
+def compile_parameters(parameters: Any, nodes: int = MAX_NODES) -> ToolSchema:
     """What of a function's ``parameters`` is enforced. Never refuses, and never takes long.
 
     ``None`` and ``{}`` are a function without parameters: its arguments are ``{}``. Anything
     that is no JSON schema leaves the arguments any JSON object, with a finding.
     """
-    return read_object(parameters or {"type": "object", "properties": {}}, nodes, arguments=True)
+    return compile_schema(parameters or {"type": "object", "properties": {}}, nodes, arguments=True)
 
 
-def read_object(schema: Any, nodes: int = NODES, arguments: bool = False) -> ToolSchema:
+def compile_schema(schema: Any, nodes: int = MAX_NODES, arguments: bool = False) -> ToolSchema:
     """The same for any schema, as of an answer's format; ``arguments`` have to be objects."""
-    if nodes <= NODES_OF_A_TOOL:
+    if nodes <= NODES_PER_TOOL:
         return _unread(f"{TOO_LARGE} {nodes} nodes")
     try:
         text = json.dumps(schema, ensure_ascii=False)
         data = text.encode()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError):
         return _unread("it nests too deep, or is no JSON")
-    cost = NODES_OF_A_TOOL + len(text) // 500
+    cost = NODES_PER_TOOL + len(text) // CHARACTERS_PER_NODE
     if cost > nodes:
         return _unread(f"{TOO_LARGE} {nodes} nodes")
     digest = hashlib.sha256(data).digest()
@@ -141,7 +137,7 @@ def read_object(schema: Any, nodes: int = NODES, arguments: bool = False) -> Too
     if read is None:
         read = _read(text, nodes - cost, arguments)
         read = replace(read, nodes=read.nodes + cost)
-        _known.keep((digest, arguments, nodes if read.is_too_large else None), read)
+        _known.put((digest, arguments, nodes if read.is_too_large else None), read)
     return read
 
 
@@ -152,7 +148,7 @@ def _size(read: ToolSchema) -> int:
 
 
 #: Schemas that were read: agents send the same with every request.
-_known = LatestUsed(20_000_000, _size)
+_known = LRUCache(CACHE_SIZE, _size)
 
 
 def _unread(reason: str) -> ToolSchema:
@@ -161,8 +157,7 @@ def _unread(reason: str) -> ToolSchema:
 
 def _written(text: str, findings: Sequence[Finding], nodes: int) -> ToolSchema:
     """Of a schema's text, which is an object."""
-    grammar = "{" + _SPACING if text == "{}" else f"{text[:-1]}, {_SPACING}"
-    return ToolSchema(grammar, tuple(findings), nodes)
+    return ToolSchema(json_grammar(text), tuple(findings), nodes)
 
 
 def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
@@ -173,9 +168,9 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
         kind = document.get("type", "object")
         if kind != "object" and not (isinstance(kind, list) and "object" in kind):
             return _unread(f"a function's parameters are an object, not {kind!r:.40}")
-    rewriting = Rewriting(document, nodes)
+    rewriting = SchemaCompiler(document, nodes)
     if rewriting.circles:
-        rewriting = Rewriting(document, nodes, rewriting.circles)
+        rewriting = SchemaCompiler(document, nodes, rewriting.circles)
     findings = list(rewriting.findings)
     root = rewriting.root
     if root is False:
@@ -185,7 +180,7 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
     if arguments:
         root = _as_object(root)
     text = json.dumps(root, ensure_ascii=False)
-    if len(text) > 150 * NODES:
+    if len(text) > 150 * MAX_NODES:
         return _unread(f"{TOO_LARGE} {nodes} nodes, written out")
     if not is_surely_taken(root, text, rewriting.nodes, rewriting.other_names):
         taken, more = loosened(root, text, rewriting.places)
@@ -193,7 +188,7 @@ def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
             findings += more
             text = json.dumps(taken, ensure_ascii=False)
     read = _written(text, findings, rewriting.nodes)
-    if read.is_free:
+    if read.is_unconstrained:
         read = _written(json.dumps(ANY_OBJECT if arguments else {}), findings, rewriting.nodes)
     return read
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from midm_vllm.constrained.lru_cache import LatestUsed
+from midm_vllm.constrained.lru_cache import LRUCache
 from midm_vllm.constants import STRUCTURAL_TAG_MODEL
 
 #: How many characters are few for a request's schemas; a value counts as 20 and its own.
@@ -106,7 +106,7 @@ def grammar_of(request: Any, level: int, tokenizer: Any) -> str | None:
 
 
 #: The grammars that vLLM's check has passed.
-_checked: LatestUsed[str] = LatestUsed(20_000_000, len)
+_checked: LRUCache[str] = LRUCache(20_000_000, len)
 
 
 def skip_known_grammars(module: ModuleType) -> None:
@@ -120,7 +120,7 @@ def skip_known_grammars(module: ModuleType) -> None:
         if tokenizer is None and isinstance(grammar, str):
             if _checked.get(grammar) is None:
                 check(sampling_params)
-                _checked.keep(grammar, grammar)
+                _checked.put(grammar, grammar)
         else:
             check(sampling_params, tokenizer)
 

@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm.constrained.call_grammar import (
-    ANY_OBJECT,
     CallableTool,
-    calls_grammar,
+    build_call_grammar,
     ends_before_arguments,
     ends_in_arguments,
 )
-from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema
+from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
+from midm_vllm.constrained.limits import MAX_NODES
+from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
 from midm_vllm.constants import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE, SCHEMA_NODES_VARIABLE
 from midm_vllm.serving.continuation import begun_call
 from midm_vllm.serving.tool_choice import named_tools
@@ -79,12 +80,12 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
         )
     special = special_tokens(tokenizer)
     unwritable = _any_of(special)
-    schemas = RequestSchemas(int(os.environ.get(SCHEMA_NODES_VARIABLE) or NODES))
+    schemas = RequestSchemas(int(os.environ.get(SCHEMA_NODES_VARIABLE) or MAX_NODES))
     callable_tools = []
     for tool in tools:
-        arguments = ANY_OBJECT
+        arguments = ANY_OBJECT_GRAMMAR
         if tool.strict or level >= 2 or ((must_call or limited) and tool.strict is None):
-            read = schemas.read_arguments(tool.parameters).writable_without(unwritable)
+            read = schemas.compile_parameters(tool.parameters).without_control_tokens(unwritable)
             _heed(tool, read)
             arguments = read.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
@@ -93,13 +94,13 @@ def answer_grammar(request: Any, level: int, tokenizer: Any) -> str | None:
         _heed_begun(begun, list(zip(tools, callable_tools)), special)
     format_schema = None
     if answer is not None and not must_call:
-        read = schemas.read_answer(answer).writable_without(unwritable)
+        read = schemas.compile_answer(answer).without_control_tokens(unwritable)
         for finding in read.findings:
             _once(f"The answer's format is not held to {finding}.")
         format_schema = read.grammar
-    return calls_grammar(
+    return build_call_grammar(
         callable_tools, must_call=must_call, one_call=one_call, answer=format_schema,
-        special_tokens=special, begun=begun,
+        special_tokens=special, partial_call=begun,
     )
 
 

@@ -35,8 +35,8 @@ from rich.table import Table
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from midm_vllm.constrained.call_grammar import CallableTool, calls_grammar
-from midm_vllm.constrained.tool_schema import read_schema
+from midm_vllm.constrained.call_grammar import CallableTool, build_call_grammar
+from midm_vllm.constrained.tool_schema import compile_parameters
 
 VOCABULARY = 131_072
 END = "<|end|>"
@@ -125,8 +125,8 @@ def walk(
 
 
 def ours(schema: Any, vocabulary: LLTokenizer, tokens: int, ends: frozenset[int]) -> Walk:
-    read = read_schema(schema)
-    grammar = calls_grammar(
+    read = compile_parameters(schema)
+    grammar = build_call_grammar(
         [CallableTool("f", read.grammar)], must_call=True, one_call=True
     )
     free = f"free: {read.findings[0]}" if read.findings else ""

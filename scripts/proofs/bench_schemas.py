@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 from xgrammar.testing import _is_grammar_accept_string
 
-from midm_vllm.constrained.tool_schema import read_object
-from midm_vllm.constrained.compile.validation import SPACING
+from midm_vllm.constrained.tool_schema import compile_schema
+from midm_vllm.constrained.json_grammar import WHITESPACE
 
 #: Takes a text, and says whether the grammar allows it.
 Accepts = Callable[[str], bool]
@@ -31,12 +31,12 @@ TOKENIZER = LLTokenizer("byte")
 
 
 def ours(schema: Any) -> Accepts | None:
-    read = read_object(schema)
+    read = compile_schema(schema)
     return read.accepts if read.is_exact else None
 
 
 def llguidance(schema: Any) -> Accepts | None:
-    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=SPACING)
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults=WHITESPACE)
     if LLMatcher.validate_grammar(grammar, TOKENIZER):
         return None
 

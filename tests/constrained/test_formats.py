@@ -10,7 +10,7 @@ import pytest
 from jsonschema import FormatChecker
 
 from midm_vllm.constrained.json_schema.formats import FORMAT_PATTERNS, FORMATS
-from midm_vllm.constrained.tool_schema import ToolSchema, read_schema
+from midm_vllm.constrained.tool_schema import ToolSchema, compile_parameters
 
 LABEL = "a" * 63
 LONG = ".".join([LABEL] * 3 + ["a" * 61])  # 253 characters
@@ -38,8 +38,10 @@ TEXTS = {
 
 @cache
 def schema(format: str) -> ToolSchema:
-    return read_schema({"type": "object", "properties": {"x": {"format": format, "type": "string"}},
-                        "required": ["x"]})
+    return compile_parameters({
+        "type": "object", "properties": {"x": {"format": format, "type": "string"}},
+        "required": ["x"],
+    })
 
 
 def accepts(format: str, text: str) -> bool:

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from midm_vllm.constrained.tool_schema import read_schema
+from midm_vllm.constrained.tool_schema import compile_parameters
 
 #: Patterns as generators of schemas and people write them, with texts that match.
 PATTERNS = {
@@ -31,8 +31,10 @@ PATTERNS = {
 
 @pytest.mark.parametrize(("pattern", "texts"), PATTERNS.items())
 def test_a_pattern_that_looks_ahead_is_exact(pattern: str, texts: list[str]) -> None:
-    read = read_schema({"type": "object", "required": ["x"], "additionalProperties": False,
-                        "properties": {"x": {"type": "string", "pattern": pattern}}})
+    read = compile_parameters({
+        "type": "object", "required": ["x"], "additionalProperties": False,
+        "properties": {"x": {"type": "string", "pattern": pattern}},
+    })
     assert read.is_exact, list(map(str, read.findings))
     expected = re.compile(pattern, re.ASCII)
     source = random.Random(0)
@@ -63,7 +65,9 @@ def test_a_pattern_that_looks_ahead_is_exact(pattern: str, texts: list[str]) -> 
     ("^(?=a" + "(" * 100 + ")" * 100 + ")a$", "nest too deep"),
 ])
 def test_what_cannot_be_said_without_looking_is_left_free(pattern: str, reason: str) -> None:
-    read = read_schema({"type": "object", "required": ["x"], "additionalProperties": False,
-                        "properties": {"x": {"type": "string", "pattern": pattern}}})
+    read = compile_parameters({
+        "type": "object", "required": ["x"], "additionalProperties": False,
+        "properties": {"x": {"type": "string", "pattern": pattern}},
+    })
     [finding] = read.findings
     assert finding.keyword == "pattern" and reason in finding.reason, str(finding)

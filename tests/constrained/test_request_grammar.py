@@ -14,7 +14,8 @@ from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.tool_strict_level import ToolStrictLevel
 
-from midm_vllm.constrained.call_grammar import ANY_OBJECT, CallableTool, calls_grammar
+from midm_vllm.constrained.call_grammar import CallableTool, build_call_grammar
+from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
 from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
 from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
@@ -348,7 +349,7 @@ def test_tags_that_are_special_tokens_may_be_written_as_such(
     special: tuple[str, ...], must_call: bool
 ) -> None:
     tokenizer = LLTokenizer(TokenizerWrapper(Tokens(*special)))
-    grammar = calls_grammar([CallableTool("f")], must_call=must_call, special_tokens=special)
+    grammar = build_call_grammar([CallableTool("f")], must_call=must_call, special_tokens=special)
     body = list(b'{"name": "f", "arguments": {}}')
     closing = [258] if len(special) == 2 else list(CLOSING_TAG.encode())
     for tokens in ([257, *body, *closing], [*OPENING_TAG.encode(), *body, *CLOSING_TAG.encode()]):
@@ -365,9 +366,9 @@ def test_an_output_ends_with_the_token_that_the_model_was_taught_to_end_it_with(
     """It need not be the tokenizer's own end token, the only one that llguidance knows."""
     [other] = set(END_TOKENS) - {end}
     tokenizer = LLTokenizer(TokenizerWrapper(Tokens(end, end=other)))
-    grammar = calls_grammar(
+    grammar = build_call_grammar(
         [CallableTool("f")], must_call=kind in ("required", "one call"),
-        one_call=kind == "one call", answer=ANY_OBJECT if kind == "answer" else None,
+        one_call=kind == "one call", answer=ANY_OBJECT_GRAMMAR if kind == "answer" else None,
         special_tokens=END_TOKENS,
     )
     text = list(b'<tool_call>{"name": "f", "arguments": {}}</tool_call>')
@@ -496,8 +497,9 @@ def test_arguments_that_the_request_begins_are_not_taken_for_strict() -> None:
 def test_a_tag_that_is_a_token_ends_what_the_request_begins() -> None:
     special = [OPENING_TAG, CLOSING_TAG]
     tokenizer = LLTokenizer(TokenizerWrapper(Tokens(*special)))
-    grammar = calls_grammar(
-        [CallableTool("f")], must_call=True, begun='<tool_call>{"name":"f', special_tokens=special
+    grammar = build_call_grammar(
+        [CallableTool("f")], must_call=True, partial_call='<tool_call>{"name":"f',
+        special_tokens=special,
     )
     for tokens in ([*b'"}', 258], list(b'"}</tool_call>')):
         matcher = LLMatcher(tokenizer, grammar)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher
 
-from midm_vllm.constrained.tool_schema import read_schema
+from midm_vllm.constrained.tool_schema import compile_parameters
 
 NAMES = st.sampled_from(["a", "b", "도시", 'q"\\', "a\nb"])
 VALUES = st.sampled_from([None, True, 0, 1, 1.0, 2.5, "", "a", "서울", '"', [], [1], {}, {"a": 1}])
@@ -95,7 +95,7 @@ def test_a_schema_without_findings_is_never_wider(member: Any, shared: Any, seed
         "type": "object", "properties": {"x": member}, "required": ["x"],
         "$defs": {"D": True if refers_to_itself(shared) else shared},
     }
-    read = read_schema(schema)
+    read = compile_parameters(schema)
     # Most schemas are not tried before the engine gets them.
     assert not LLMatcher.validate_grammar(f"start: whole\nwhole: %json {read.grammar}")
     if not read.is_exact:

@@ -13,7 +13,8 @@ from grammar_texts import draw
 from heavy_schemas import HEAVY, LIST, members, one
 
 from midm_vllm.constrained.compile.compiler import MAX_FINDINGS
-from midm_vllm.constrained.tool_schema import NODES, RequestSchemas, ToolSchema, read_schema
+from midm_vllm.constrained.limits import MAX_NODES
+from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema, compile_parameters
 
 Schema = dict[str, Any]
 
@@ -243,7 +244,7 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
 def test_what_is_enforced_is_exact(
     schema: Any, valid: list[str], invalid: list[str]
 ) -> None:
-    read = read_schema(schema)
+    read = compile_parameters(schema)
     assert read.is_exact, list(map(str, read.findings))
     assert [text for text in valid if not read.accepts(text)] == []
     assert [text for text in invalid if read.accepts(text)] == []
@@ -309,7 +310,7 @@ FREE: list[tuple[Any, str, str, str]] = [
 def test_what_is_not_enforced_is_said_and_the_rest_holds(
     schema: Any, finding: str, free: str, held: str
 ) -> None:
-    read = read_schema(schema)
+    read = compile_parameters(schema)
     assert any(str(each).startswith(finding) for each in read.findings), read.findings
     assert read.accepts(free)
     assert not read.accepts(held)
@@ -317,17 +318,17 @@ def test_what_is_not_enforced_is_said_and_the_rest_holds(
 
 @pytest.mark.parametrize("schema", HEAVY.values(), ids=HEAVY)
 def test_a_heavy_schema_costs_what_the_budget_allows(schema: Any) -> None:
-    read = read_schema(schema)
-    assert read.nodes <= NODES
+    read = compile_parameters(schema)
+    assert read.nodes <= MAX_NODES
     assert len(read.findings) <= 2 * MAX_FINDINGS
-    assert len(read.grammar) < 200 * NODES
+    assert len(read.grammar) < 200 * MAX_NODES
     assert not read.accepts("[]")
 
 
 def test_what_unrolls_deeper_than_llguidance_reads_is_left_free() -> None:
     circle = {"properties": {"a": {"type": "object", "anyOf": [{"$ref": "#/$defs/D"}]}},
               "minProperties": 0}
-    read = read_schema(one(members(properties={"a": {"$ref": "#/$defs/D"}}), **{"$defs": {
+    read = compile_parameters(one(members(properties={"a": {"$ref": "#/$defs/D"}}), **{"$defs": {
         "D": circle}}))
     assert not read.is_exact
     assert read.accepts('{"a": {}}') and not read.accepts("[]")
@@ -335,30 +336,30 @@ def test_what_unrolls_deeper_than_llguidance_reads_is_left_free() -> None:
 
 def test_a_smaller_budget_leaves_more_free() -> None:
     schema = members(properties={f"m{i}": one(LIST) for i in range(50)})
-    assert read_schema(schema).is_exact
-    finding, *_ = read_schema(schema, nodes=100).findings
+    assert compile_parameters(schema).is_exact
+    finding, *_ = compile_parameters(schema, nodes=100).findings
     assert "larger than what is left" in finding.reason
 
 
 def test_one_large_place_leaves_the_rest_enforced() -> None:
     schema = one({"enum": [f"value {i}" for i in range(20_000)]})
     schema["properties"]["b"] = {"type": "integer"}
-    read = read_schema(schema)
+    read = compile_parameters(schema)
     assert [finding.place for finding in read.findings] == ["$.a"]
     assert read.accepts('{"a": 1, "b": 2}') and not read.accepts('{"a": 1, "b": "x"}')
 
 
 def test_tools_without_end_cost_no_more_than_a_request_may() -> None:
     schemas = RequestSchemas()
-    read = [schemas.read_arguments(one({"const": i})) for i in range(3000)]
-    assert schemas.is_too_large and schemas.spent <= NODES
-    assert read[0].is_exact and read[-1].is_free
+    read = [schemas.compile_parameters(one({"const": i})) for i in range(3000)]
+    assert schemas.is_too_large and schemas.spent <= MAX_NODES
+    assert read[0].is_exact and read[-1].is_unconstrained
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_whatever_the_grammar_lets_through_is_valid(schema: Schema) -> None:
     """Texts drawn at random, byte by byte, from all that the grammar allows."""
-    read = read_schema(schema)
+    read = compile_parameters(schema)
     assert read.is_exact
     source = random.Random(0)
     texts = [draw(lark(read), source) for _ in range(40)]

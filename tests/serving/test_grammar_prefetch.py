@@ -17,7 +17,7 @@ from vllm.parser.abstract_parser import DelegatingParser
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
 from midm_vllm.compat.vllm_imports import CHAT_PREPARING_MODULES, GUIDANCE_BACKEND
-from midm_vllm.constrained.lru_cache import LatestUsed
+from midm_vllm.constrained.lru_cache import LRUCache
 from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
 from midm_vllm.serving import grammar_prefetch
@@ -229,9 +229,9 @@ def test_a_grammar_is_checked_once_and_a_refused_one_each_time() -> None:
 
 
 def test_of_the_checked_grammars_the_oldest_is_forgotten() -> None:
-    checked: LatestUsed[str] = LatestUsed(10, len)
+    checked: LRUCache[str] = LRUCache(10, len)
     for grammar in ("aaaa", "bbbb"):
-        checked.keep(grammar, grammar)
+        checked.put(grammar, grammar)
     assert checked.get("aaaa")  # So it is used later than the other.
-    checked.keep("cccc", "cccc")
+    checked.put("cccc", "cccc")
     assert [checked.get(each) for each in ("aaaa", "bbbb", "cccc")] == ["aaaa", None, "cccc"]

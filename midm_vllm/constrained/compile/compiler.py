@@ -56,7 +56,7 @@ class Finding:
         return f"{self.keyword!r} at {self.place}: {self.reason}"
 
 
-class Rewriting:
+class SchemaCompiler:
     """One schema, rewritten.
 
     ``root`` is the result, ``findings`` what it does not enforce, ``nodes`` what it cost, and

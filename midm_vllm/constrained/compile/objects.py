@@ -53,8 +53,8 @@ def write_members(
     named = dict(members)
     for name in required:
         if further is False:
-            is_free = "(?s:.*)" in patterns
-            named.setdefault(name, is_free or is_named_by_pattern(name, patterns))
+            is_unconstrained = "(?s:.*)" in patterns
+            named.setdefault(name, is_unconstrained or is_named_by_pattern(name, patterns))
         else:
             named.setdefault(name, True if further is None else further)
     if "propertyNames" in schema:

@@ -15,12 +15,8 @@ from typing import Any
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 
 from midm_vllm.constrained.compile.compiler import Finding
+from midm_vllm.constrained.json_grammar import ANY_OBJECT, WHITESPACE, Schema
 
-Schema = dict[str, Any]
-
-#: How a value is written, the text's spaces included: as ``json.dumps`` writes it.
-SPACING: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-ANY_OBJECT: Schema = {"type": "object"}
 #: A fraction of what vLLM's engine allows, so that reading ends soon, and no mask comes near it.
 _LIMITS = LLParserLimits(
     max_grammar_size=25_000, initial_lexer_fuel=500_000, step_lexer_fuel=50_000,
@@ -105,7 +101,7 @@ def refusal(text: str, limits: LLParserLimits, with_mask: bool = False) -> str:
     """Why llguidance does not take a schema, given as JSON; "" if it does."""
     # As JSON, and not as Lark around it, whose own reading takes five times as long.
     try:
-        grammar = LLMatcher.grammar_from_json_schema(text, defaults=SPACING)
+        grammar = LLMatcher.grammar_from_json_schema(text, defaults=WHITESPACE)
     except ValueError as error:  # It nests deeper than llguidance reads JSON.
         return str(error)
     if with_mask:
