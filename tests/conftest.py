@@ -12,16 +12,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import build_checkpoint
 import openai
 import pytest
+from devtools.chat_completions import openai_client
+from devtools.checkpoint import build
+from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, Server, run_server, serve_arguments
 from shared_server import shared_server
-from vllm_server import Server, run_server
-
-MODEL = "midm"
-#: For a server: its engine computes in the process that schedules, as on one GPU. On CPUs vLLM has
-#: another process for it, which first imports vLLM, and after each step waits a second by spinning.
-ENGINE_IN_ONE_PROCESS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,14 +39,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def checkpoint() -> Path:
-    """The small checkpoint, taught `taught_conversations`; built unless it is there already."""
-    return build_checkpoint.build()
+    """The small checkpoint, taught `devtools.conversations`; built unless it is there already."""
+    return build()
 
 
 @pytest.fixture(scope="session")
 def untrained_checkpoint() -> Path:
     """The small checkpoint with random weights: it says anything, and never ends its turn."""
-    return build_checkpoint.build(trained=False)
+    return build(trained=False)
 
 
 @pytest.fixture(scope="session")
@@ -92,12 +88,3 @@ def render_server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-def serve_arguments(checkpoint: Path, *more: str) -> list[str]:
-    return ["serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
-            "--max-model-len", "4096", "--tool-call-parser", "midm-parser", *more]
-
-
-def openai_client(server: Server) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)

@@ -20,12 +20,12 @@ from pathlib import Path
 import httpx
 import psutil
 import vllm
-from bench_serving import MODEL, PAUSE_SECONDS, Row, count, median_and_range, stream
-from build_checkpoint import build
+from benchmarks.bench_serving import MODEL, PAUSE_SECONDS, Row, count, median_and_range, stream
+from devtools.checkpoint import build
+from devtools.rust_frontend import fetch
+from devtools.server import Server, run_server
 from rich.console import Console
 from rich.table import Table
-from rust_front_end import fetch
-from vllm_server import Server, run_server
 
 PYTHON, RUST = "Python, midm-parser", "Rust, hermes"
 

@@ -25,12 +25,12 @@ from datetime import date
 from typing import Any
 
 import vllm
+from benchmarks.vendor_style import VendorStyle
 from rich.console import Console
 from rich.table import Table
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
-from vendor_style import VendorStyle
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.tool_parsers.abstract_tool_parser import ToolParser
 from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser

@@ -27,8 +27,8 @@ import llguidance.torch
 import numpy
 import torch
 import xgrammar
-from constrained_schemas import SCHEMAS
-from heavy_schemas import HEAVY
+from devtools.cases.heavy_schemas import HEAVY
+from devtools.cases.schemas import SCHEMAS
 from llguidance import LLMatcher, LLTokenizer
 from rich.console import Console
 from rich.table import Table

@@ -34,7 +34,7 @@ CONTENDERS = {
 
 
 def write_checkpoints(folder: Path) -> None:
-    from midm1_reference import PlainMidm
+    from devtools.midm1_reference import PlainMidm
     from transformers import LlamaConfig, LlamaForCausalLM
 
     midm = PlainMidm({
@@ -89,7 +89,7 @@ def vllm_generation(checkpoint: Path, options: argparse.Namespace) -> Callable[[
 def plain_generation(
     checkpoint: Path, options: argparse.Namespace, at_once: int
 ) -> Callable[[], None]:
-    from midm1_reference import PlainMidm
+    from devtools.midm1_reference import PlainMidm
 
     plain = PlainMidm(json.loads((checkpoint / "config.json").read_text())).load(checkpoint)
     prompts = make_prompts(options.prompt_tokens)

@@ -24,11 +24,11 @@ from typing import Any
 import httpx
 import psutil
 import vllm
-from build_checkpoint import build
+from devtools.checkpoint import build
+from devtools.conversations import BY_NAME
+from devtools.server import Server, run_server
 from rich.console import Console
 from rich.table import Table
-from taught_conversations import BY_NAME
-from vllm_server import Server, run_server
 
 MODEL = "midm-small"
 CONVERSATION = BY_NAME["long_call_with_escapes"]

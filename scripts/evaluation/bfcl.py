@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.append(str(REPOSITORY / "scripts"))  # Not in the environment of the leaderboard.
 if TYPE_CHECKING:
-    from bfcl_library import Entry, Result, ServedModel
-    from score_report import Score
+    from evaluation.bfcl_library import Entry, Result, ServedModel
+    from evaluation.score_report import Score
 
 
 class Stopped(Exception):
@@ -89,7 +90,7 @@ def answer_all(
     model: ServedModel, asked: Sequence[Entry], out: Path, concurrency: int
 ) -> Iterator[str]:
     """Ask `concurrency` entries at a time; yield the id of each whose answer has been kept."""
-    import bfcl_library
+    from evaluation import bfcl_library
 
     left = iter(asked)
     with ThreadPoolExecutor(concurrency) as pool:
@@ -115,8 +116,8 @@ def answer_all(
 
 def score(category: str, out: Path) -> Score:
     """The score of what of a category was answered; what was wrong goes to a file."""
-    import bfcl_library
-    from score_report import Score
+    from evaluation import bfcl_library
+    from evaluation.score_report import Score
 
     results = {result["id"]: result for result in read_lines(result_file(out, category))}
     of = len(bfcl_library.entries(category))
@@ -169,8 +170,7 @@ def main() -> None:
 
 def _in_its_environment() -> NoReturn:
     """Go on where the leaderboard's library is, in this process's place: one is there to stop."""
-    sys.path.insert(0, str(REPOSITORY / "scripts" / "environment"))
-    from setup_env import own_environment
+    from devtools.setup_env import own_environment
 
     python = str(own_environment("bfcl"))
     os.execv(python, [python, *sys.argv])
@@ -179,7 +179,7 @@ def _in_its_environment() -> NoReturn:
 def run(options: argparse.Namespace) -> None:
     """Ask what is not answered yet, score all that is, and write both reports."""
     with contextlib.redirect_stdout(None):  # The library prints what it does.
-        import bfcl_library
+        from evaluation import bfcl_library
 
         try:
             chosen = bfcl_library.categories(options.categories)
@@ -227,7 +227,7 @@ def _whole(file: Path) -> Path:
 
 
 def _report(options: argparse.Namespace, scores: Sequence[Score]) -> None:
-    import score_report
+    from evaluation import score_report
 
     table = score_report.markdown(scores)
     how = "streamed" if options.stream else "at once"

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-import bfcl_library
-from bfcl_library import Entry, ServedModel
+from evaluation import bfcl_library
+from evaluation.bfcl_library import Entry, ServedModel
 
 Call = tuple[str, dict[str, Any]]
 #: What ends a turn, and answers where no function fits.

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import bfcl_answers
-import bfcl_library
+from evaluation import bfcl_answers
+from evaluation import bfcl_library
 
 #: Those whose answers are calls, in one turn, in Python's types.
 CATEGORIES = ("simple_python", "multiple", "parallel", "parallel_multiple")

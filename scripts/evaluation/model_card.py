@@ -94,8 +94,8 @@ def main() -> None:
 
 def _in_its_environment() -> NoReturn:
     """Go on where the harness is, in this process's place: one is there to stop."""
-    sys.path.insert(0, str(REPOSITORY / "scripts" / "environment"))
-    from setup_env import own_environment
+    sys.path.append(str(REPOSITORY / "scripts"))
+    from devtools.setup_env import own_environment
 
     python = str(own_environment("lm-eval"))
     os.execv(python, [python, *sys.argv])

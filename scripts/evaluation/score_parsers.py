@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import tempfile
@@ -23,14 +24,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import build_checkpoint
 import httpx
 import vllm
+from devtools.checkpoint import build
+from devtools.server import run_server
+from devtools.setup_env import SCRIPTS, own_environment
 from rich.console import Console
 from rich.table import Table
-from setup_env import own_environment
 from tokenizers import Tokenizer
-from vllm_server import run_server
 
 CHECK = Path(__file__).with_name("bfcl_check.py")
 PLUGIN = Path(__file__).parents[1] / "benchmarks" / "vendor_style.py"
@@ -150,6 +151,7 @@ def in_leaderboard(*arguments: str, told: Any = None) -> Any:
     done = subprocess.run(
         [own_environment("bfcl"), CHECK, *arguments], input=json.dumps(told), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True,
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
     )
     return json.loads(done.stdout)
 
@@ -185,7 +187,7 @@ def scores(
     entries: Sequence[Mapping[str, Any]], chunk: int, parsers: Sequence[str] = tuple(PARSERS)
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Per way and parser, how many in a hundred are right: at once, and streamed."""
-    checkpoint = build_checkpoint.build()
+    checkpoint = build()
     table: dict[str, dict[str, tuple[float, float]]] = {way: {} for way in WAYS}
     for parser in parsers:
         with tempfile.TemporaryDirectory() as folder:

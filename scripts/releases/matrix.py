@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from setup_env import UNWANTED, metadata_project
+from devtools.setup_env import UNWANTED, metadata_project
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "matrix"

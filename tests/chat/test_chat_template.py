@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+from devtools.server import Server
 from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 from template_requests import CALL, OPERATORS, PROMPTS, REFUSED
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from vllm_server import Server
 
 from midm_vllm.chat.rendering import (
     MIDM1_TEMPLATE,

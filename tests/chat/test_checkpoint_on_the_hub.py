@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import matrix
 import pytest
+from releases import matrix
 
 COMMIT = "1" * 40
 WITH_TOOLS = json.dumps({"chat_template": "{{ tools }}"}).encode()

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from build_checkpoint import FIRST_TOKENS, LAST_TOKENS
+from devtools.checkpoint import FIRST_TOKENS, LAST_TOKENS
 
 from midm_vllm.chat.control_tokens import control_tokens
 

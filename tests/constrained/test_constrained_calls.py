@@ -12,12 +12,11 @@ import anthropic
 import jsonschema
 import openai
 import pytest
-from chat_completions import answers, streamed_answers
-from conftest import ENGINE_IN_ONE_PROCESS
-from constrained_schemas import SCHEMAS
-from prove_constrained_calls import CHOICES, MODEL, Trial, prove, serve_arguments, trials
+from constrained_trials import CHOICES, MODEL, Trial, prove, serve_arguments, trials
+from devtools.cases.schemas import SCHEMAS
+from devtools.chat_completions import answers, streamed_answers
+from devtools.server import ENGINE_IN_ONE_PROCESS, Server, run_server
 from tokenizers import Tokenizer
-from vllm_server import Server, run_server
 
 pytestmark = pytest.mark.first
 

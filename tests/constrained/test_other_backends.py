@@ -9,9 +9,9 @@ from typing import Any
 import jsonschema
 import openai
 import pytest
-from constrained_schemas import SCHEMAS
-from prove_constrained_calls import MODEL, serve_arguments
-from vllm_server import run_server
+from constrained_trials import MODEL, serve_arguments
+from devtools.cases.schemas import SCHEMAS
+from devtools.server import run_server
 
 QUESTION: list[Any] = [{"role": "user", "content": "?"}]
 NAMED = {"type": "function", "function": {"name": "f"}}

@@ -8,9 +8,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-from constrained_schemas import SCHEMAS
+from devtools.cases.heavy_schemas import HEAVY, LIST, members, one
+from devtools.cases.schemas import SCHEMAS
 from grammar_texts import draw
-from heavy_schemas import HEAVY, LIST, members, one
 
 from midm_vllm.constrained.compile.compiler import MAX_FINDINGS
 from midm_vllm.constrained.limits import MAX_NODES

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
 DOCKERFILES = (DEPLOY / "Dockerfile", DEPLOY / "mcp" / "Dockerfile")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 import yaml
-from build_checkpoint import REPOSITORY
 from deploy_files import COMPOSE, DEPLOY, compose
-from setup_env import own_environment
-from vllm_server import Server
+from devtools.checkpoint import REPOSITORY
+from devtools.server import Server
+from devtools.setup_env import own_environment
 
 SERVICES: dict[str, Any] = compose()["services"]
 VLLM = ("vllm-gpu", "vllm-cpu")

@@ -13,10 +13,10 @@ from shlex import split
 from zipfile import ZipFile
 
 import pytest
-from build_checkpoint import REPOSITORY
 from deploy_files import DEPLOY, DOCKERFILES, health_command, instructions, last
-from setup_env import own_environment
-from vllm_server import Server
+from devtools.checkpoint import REPOSITORY
+from devtools.server import Server
+from devtools.setup_env import own_environment
 
 IMAGE, MCP_IMAGE = DOCKERFILES
 CHECK = DEPLOY / "check_dependencies.py"

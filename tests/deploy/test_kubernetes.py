@@ -12,9 +12,9 @@ import yaml
 from deploy_files import (
     DOCKERFILES, KUBERNETES, KUSTOMIZATION, compose, last, production_stack, resources
 )
+from devtools.setup_env import VLLM as RELEASE
+from devtools.setup_env import own_environment
 from programs import OPTION
-from setup_env import VLLM as RELEASE
-from setup_env import own_environment
 from vllm.entrypoints.cli.serve import FlexibleArgumentParser, make_arg_parser
 
 IMAGE = DOCKERFILES[0]

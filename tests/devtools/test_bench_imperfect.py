@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import bench_imperfect
 import pytest
-from bench_imperfect import CLOSING, DELTA_SIZES, OPENING, PARSERS, WAYS, is_right, score
-from markup_laws import read
+from benchmarks import bench_imperfect
+from benchmarks.bench_imperfect import CLOSING, DELTA_SIZES, OPENING, PARSERS, WAYS, is_right, score
+from devtools.cases.markup_laws import read
 
 from midm_vllm.markup.events import Repair
 

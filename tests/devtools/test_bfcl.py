@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bfcl
 import leaderboard_checkpoint
 import pytest
-from bfcl import Stopped, check_same_run, read_lines
-from conftest import serve_arguments
+from devtools.server import Server, run_server, serve_arguments
+from devtools.setup_env import own_environment
+from evaluation import bfcl
+from evaluation.bfcl import Stopped, check_same_run, read_lines
 from leaderboard_checkpoint import NOT_TAUGHT, RIGHT, WRONG
-from setup_env import own_environment
-from vllm_server import Server, run_server
 
 
 def test_a_line_that_an_interruption_cut_off_is_asked_again(tmp_path: Path) -> None:

@@ -12,15 +12,15 @@ from xml.etree import ElementTree
 
 import psutil
 import pytest
-from agent_demo import convert_area, save_svg
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
+from devtools.conversations import BY_NAME
+from devtools.demo.agent_demo import convert_area, save_svg
+from processes import processes_left
 from rich.console import Console
-from taught_conversations import BY_NAME
-from test_vllm_server import processes_left
 
 pytestmark = pytest.mark.first
 
-AGENT_DEMO = [sys.executable, str(REPOSITORY / "scripts" / "environment" / "agent_demo.py")]
+AGENT_DEMO = [sys.executable, str(REPOSITORY / "scripts" / "devtools" / "demo" / "agent_demo.py")]
 
 
 def server_process(output: str) -> int:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_checkpoint import REPOSITORY
-from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client, serve_arguments
-from setup_env import own_environment
+from devtools.chat_completions import openai_client
+from devtools.checkpoint import REPOSITORY
+from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, run_server, serve_arguments
+from devtools.setup_env import own_environment
 from transformers import AutoTokenizer
-from vllm_server import run_server
 
 EXAMPLES = REPOSITORY / "examples"
 CONVERSATIONS = EXAMPLES / "finetune_conversations.jsonl"

@@ -4,10 +4,10 @@ from collections import defaultdict
 from importlib.metadata import distribution
 from pathlib import Path
 
-import lock
 import pytest
+from devtools import lock
+from devtools.setup_env import PYTHONS, UNWANTED, lock_of
 from packaging.requirements import Requirement
-from setup_env import PYTHONS, UNWANTED, lock_of
 
 LOCKED = {
     name: version

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-import matrix
 import pytest
+from releases import matrix
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import model_card
 import pytest
-from model_card import COLUMNS, NO_TASK
-from taught_conversations import BY_NAME
-from vllm_server import Server
+from devtools.conversations import BY_NAME
+from devtools.server import Server
+from evaluation import model_card
+from evaluation.model_card import COLUMNS, NO_TASK
 
 KOREAN, ENGLISH = BY_NAME["answer_without_tools"], BY_NAME["answer_without_tools_english"]
 TASK = """\

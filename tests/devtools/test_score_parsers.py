@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import score_parsers
-from score_parsers import WAYS, in_leaderboard, scores
+from evaluation import score_parsers
+from evaluation.score_parsers import WAYS, in_leaderboard, scores
 
 CALLS = [("f", {"n": 1, "city": "서울"}), ("g", {})]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-from score_report import Score, group_score, markdown, svg
+from evaluation.score_report import Score, group_score, markdown, svg
 
 SCORES = [
     Score("simple_python", "non_live", 3, 4, 400),

@@ -10,7 +10,7 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import openai_client
+from devtools.chat_completions import openai_client
 from scripted_server import Output, Script, scripted_server
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-import lock
 import pytest
-import setup_env
+from devtools import lock
+from devtools import setup_env
 from packaging.version import Version
 
 
@@ -149,7 +149,7 @@ def test_the_environment_of_the_tests_is_what_the_locks_say() -> None:
 
 def test_a_refusal_is_one_sentence_and_a_failing_status(tmp_path: Path) -> None:
     """As a process, in a repository of its own, on a disk that is too small by decree."""
-    scripts = tmp_path / "scripts" / "environment"
+    scripts = tmp_path / "scripts" / "devtools"
     scripts.mkdir(parents=True)
     source = Path(setup_env.__file__).read_text()
     (scripts / "setup_env.py").write_text(source.replace("GIGABYTES = 8.0", "GIGABYTES = 8e9"))

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import webui
-from build_checkpoint import REPOSITORY
-from setup_env import Refusal
-from test_vllm_server import processes_left
-from vllm_server import free_port
+from devtools.checkpoint import REPOSITORY
+from devtools.demo import webui
+from devtools.server import free_port
+from devtools.setup_env import Refusal
+from processes import processes_left
 
 SCRIPT = REPOSITORY / "scripts" / "webui"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 

@@ -8,11 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from build_checkpoint import REPOSITORY
-from conftest import MODEL
+from devtools.checkpoint import REPOSITORY
+from devtools.server import MODEL, Server
 from documents import commands, inline, name, pages
 from programs import OPTION, VLLM, help_command, options, said_options, words
-from vllm_server import Server
 
 import midm_vllm
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 from documents import blocks
 
 

@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 from documents import Block, blocks
 
 from midm_vllm.chat import render_prompt

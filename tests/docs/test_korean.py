@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 from documents import blocks, name, targets
 
 DOCS = REPOSITORY / "docs"

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 from documents import anchors, name, pages, slugify, targets
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MODEL
+from devtools.server import MODEL
 from documents import Block, blocks, name, pages
 
 from midm_vllm.chat import PACKAGED_TEMPLATE

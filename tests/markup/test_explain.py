@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from devtools.cases.markup import CASES, Case
+from devtools.cases.markup_laws import read
 from hypothesis import given, settings
-from markup_cases import CASES, Case
-from markup_laws import read
-from test_markup import any_text, every_short_case
+from markup_texts import any_text, every_short_case
 
 from midm_vllm.markup.events import Repair
 from midm_vllm.markup.explain import ExplainedCall, Piece, ReadAs, explain

@@ -6,10 +6,8 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from markup_cases import CASES, Case
-from markup_laws import (
+from devtools.cases.markup import Case
+from devtools.cases.markup_laws import (
     Call,
     Output,
     add_up,
@@ -20,13 +18,12 @@ from markup_laws import (
     pieces,
     read,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markup_texts import any_text, delta_sizes, every_case, every_short_case
 
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText
 from midm_vllm.markup.reader import MarkupReader
-
-short_cases = [case for case in CASES if len(case.text) < 5_000]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-every_short_case = pytest.mark.parametrize("case", short_cases, ids=lambda case: case.id)
 
 
 @every_case
@@ -81,30 +78,6 @@ def test_what_was_streamed_of_a_case_is_never_taken_back(case: Case) -> None:
         assert len(so_far.calls) <= len(whole.calls)
         for call, final in zip(so_far.calls, whole.calls):
             assert call.name == final.name and final.arguments.startswith(call.arguments)
-
-
-FRAGMENTS = [
-    "<tool_call>", "</tool_call>", "<tool_", "</", "<", ">", "{", "}", "[", "]", '"', "\\", '\\"',
-    ":", ",", " ", "\n", '"name"', '"arguments"', '"parameters"', '{"name": "a", "arguments": {',
-    '{"name":"b","arguments":"', "null", "1.0", "true", "'", "\\ud83d", "\\ude00", "\\u00",
-    "\ud83d", "\x00", "가", "날씨", "text", '{"name": "a"', "}}", '"}}', '{"x":',
-]  # fmt: skip
-fragments = st.sampled_from(FRAGMENTS) | st.text(max_size=3)
-marked_up_text = st.lists(fragments, max_size=40).map("".join)
-delta_sizes = st.lists(st.integers(0, 15), max_size=40)
-
-
-@st.composite
-def mutated_cases(draw: st.DrawFn) -> str:
-    text = draw(st.sampled_from(short_cases)).text
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(text)))
-        removed = draw(st.integers(0, 4))
-        text = text[:at] + draw(st.sampled_from(["", *FRAGMENTS])) + text[at + removed :]
-    return text
-
-
-any_text = marked_up_text | mutated_cases() | st.text()
 
 
 @settings(max_examples=1500, deadline=None)

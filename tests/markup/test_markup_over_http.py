@@ -10,12 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from chat_completions import Answer, answers, streamed_answers
-from conftest import MODEL
-from markup_cases import CASES, Case
+from devtools.cases.markup import CASES, Case
+from devtools.chat_completions import Answer, answers, streamed_answers
+from devtools.server import MODEL, Server
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from tokenizers import Tokenizer
-from vllm_server import Server
 
 CHAT_REQUEST = {
     "model": MODEL,

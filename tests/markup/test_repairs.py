@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from markup_cases import CASES, Case
-from markup_laws import read
+from devtools.cases.markup import CASES, Case
+from devtools.cases.markup_laws import read
 
 from midm_vllm.markup.events import CallEnded, CallRepaired, Repair
 from midm_vllm.markup.reader import MarkupReader

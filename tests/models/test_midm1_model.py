@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from devtools.midm1_reference import PlainMidm
 from midm1_engines import (
     CONFIGURATIONS,
     DATA,
@@ -26,7 +27,6 @@ from midm1_engines import (
     plain_network,
     quantized,
 )
-from midm1_reference import PlainMidm
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from typing import Any
 
 import openai
 import pytest
-from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client
-from midm1_reference import PlainMidm
-from vllm_server import run_server
+from devtools.chat_completions import openai_client
+from devtools.midm1_reference import PlainMidm
+from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, run_server
 
 from midm_vllm.models.midm1.tokenizer import Midm_bitext_Tokenizer
 

@@ -9,7 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from taught_conversations import CONVERSATIONS, Conversation
+from devtools.conversations import CONVERSATIONS, Conversation
 
 from midm_vllm.offline import ParsedOutput, parse, parse_stream
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 
 import pytest
-from build_checkpoint import REPOSITORY
-from conftest import MODEL
+from devtools.checkpoint import REPOSITORY
+from devtools.server import MODEL, Server, free_port
+from devtools.setup_env import own_environment
 from javascript import installed, nodejs
-from setup_env import own_environment
-from vllm_server import Server, free_port
 
 pytestmark = pytest.mark.slow
 

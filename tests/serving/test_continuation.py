@@ -8,8 +8,8 @@ from typing import Any
 
 import openai
 import pytest
-from chat_completions import both, expected, request
-from taught_conversations import BY_NAME
+from devtools.chat_completions import both, expected, request
+from devtools.conversations import BY_NAME
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.entrypoints.openai.responses.utils import should_continue_final_message
 

@@ -8,12 +8,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from chat_completions import answers, both, request, streamed_answers
-from conftest import MODEL
+from devtools.chat_completions import answers, both, request, streamed_answers
+from devtools.conversations import BY_NAME
+from devtools.server import MODEL, Server
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from taught_conversations import BY_NAME
 from tokenizers import Tokenizer
-from vllm_server import Server
 
 
 @pytest.mark.parametrize(

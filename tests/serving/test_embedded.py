@@ -9,11 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from chat_completions import answers, expected, request
-from conftest import MODEL
+from devtools.chat_completions import answers, expected, request
+from devtools.conversations import BY_NAME
+from devtools.server import ENVIRONMENT, MODEL, VLLM
 from openai.types.chat import ChatCompletion
-from taught_conversations import BY_NAME
-from vllm_server import ENVIRONMENT, VLLM
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from load_test import KINDS, load_and_faults
+from benchmarks.load_test import KINDS, load_and_faults
 
 pytestmark = pytest.mark.slow
 

@@ -14,10 +14,9 @@ import venv
 from pathlib import Path
 
 import pytest
-from chat_completions import both, expected, request
-from conftest import openai_client, serve_arguments
-from taught_conversations import BY_NAME
-from vllm_server import ENVIRONMENT, run_server
+from devtools.chat_completions import both, expected, openai_client, request
+from devtools.conversations import BY_NAME
+from devtools.server import ENVIRONMENT, run_server, serve_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = ["parallel_calls_in_one_block", "prose_then_call", "call_without_arguments"]

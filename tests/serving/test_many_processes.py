@@ -10,11 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from chat_completions import answers, expected, request, streamed_answers
-from conftest import openai_client, serve_arguments
-from taught_conversations import BY_NAME, Conversation
+from devtools.chat_completions import answers, expected, openai_client, request, streamed_answers
+from devtools.conversations import BY_NAME, Conversation
+from devtools.server import Server, run_server, serve_arguments
 from tool_call_counters import metrics
-from vllm_server import Server, run_server
 
 pytestmark = pytest.mark.slow
 

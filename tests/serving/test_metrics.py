@@ -11,14 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import MODEL
+from devtools.cases.markup import CASES
+from devtools.server import MODEL, Server
 from log_lines import log_lines
-from markup_cases import CASES
 from prometheus_client import REGISTRY
 from tokenizers import Tokenizer
 from tool_call_counters import NAMES, Counts, metrics
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
-from vllm_server import Server
 
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.markup.events import Repair

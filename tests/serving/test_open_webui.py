@@ -18,12 +18,11 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from agent_demo import convert_area
-from chat_completions import Answer, answers, expected, streamed_answers
-from conftest import MODEL
-from taught_conversations import AREA_OVER_MCP, BY_NAME, Message
+from devtools.chat_completions import Answer, answers, expected, streamed_answers
+from devtools.conversations import AREA_OVER_MCP, BY_NAME, Message
+from devtools.demo.agent_demo import convert_area
+from devtools.server import MODEL, Server
 from transformers import AutoTokenizer
-from vllm_server import Server
 
 CALLS = BY_NAME["web_parallel_calls"]
 ERROR = BY_NAME["web_call_again"].messages[-1]["content"]

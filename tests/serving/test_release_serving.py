@@ -1,6 +1,6 @@
 """What clients get from vLLM's own chat serving, in whichever release this runs.
 
-`scripts/matrix.py` runs this file in every supported release.
+`scripts/releases/matrix.py` runs this file in every supported release.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from chat_completions import RESPONSE_SAYS_CUT_OFF, STREAM_SAYS_CUT_OFF, Answer, cut_off_reason
-from markup_cases import CASES
+from devtools.cases.markup import CASES
+from devtools.chat_completions import (
+    RESPONSE_SAYS_CUT_OFF, STREAM_SAYS_CUT_OFF, Answer, cut_off_reason
+)
 from release_serving import END_OF_TEXT, Serving
 
 from midm_vllm.compat.vllm_imports import ToolParser

@@ -1,14 +1,14 @@
 """The tests named `test_release_*`, inside releases that each treat a parser in another way.
 
-Those of the installed release run by themselves; `scripts/matrix.py` runs all releases.
+Those of the installed release run by themselves; `scripts/releases/matrix.py` runs all releases.
 """
 
 from __future__ import annotations
 
 import sys
 
-import matrix
 import pytest
+from releases import matrix
 
 pytestmark = [
     pytest.mark.slow,

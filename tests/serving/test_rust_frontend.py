@@ -1,6 +1,6 @@
 """Where vLLM is told to use its Rust front end, the real one: our parser serves, or it by choice.
 
-The program comes from the CUDA wheel of the same release (`scripts/environment/rust_front_end.py`).
+The program comes from the CUDA wheel of the same release (`scripts/devtools/rust_frontend.py`).
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import rust_front_end
-from chat_completions import both, expected, request
-from conftest import MODEL, openai_client, serve_arguments
-from rust_front_end_calls import ask, body, environment
-from taught_conversations import BY_NAME, CONVERSATIONS
-from vllm_server import Server, run_server, start_server
+from benchmarks.rust_frontend_calls import ask, body, environment
+from devtools import rust_frontend
+from devtools.chat_completions import both, expected, openai_client, request
+from devtools.conversations import BY_NAME, CONVERSATIONS
+from devtools.server import MODEL, Server, run_server, serve_arguments, start_server
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
 
@@ -28,12 +27,12 @@ READ = ["single_call", "area_call", "single_call_english", "long_call_with_escap
 
 
 def rust_environment(**more: str) -> dict[str, str]:
-    program = str(rust_front_end.fetch())
+    program = str(rust_frontend.fetch())
     return {"VLLM_USE_RUST_FRONTEND": "1", "VLLM_RUST_FRONTEND_PATH": program} | more
 
 
 def test_the_program_is_of_the_installed_release() -> None:
-    program = rust_front_end.fetch()
+    program = rust_frontend.fetch()
     done = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["vllm-rs", program.parent.name]
 
@@ -83,7 +82,7 @@ def test_the_program_itself_refuses_our_parser(checkpoint: Path, tmp_path: Path)
     """What the choice saves the user from; when vLLM's Rust front end knows more, look again."""
     arguments = ["serve", str(checkpoint), "--python", sys.executable, "--enforce-eager",
                  "--max-model-len", "4096", "--tool-call-parser", "midm-parser"]  # fmt: skip
-    log, command = tmp_path / "vllm.log", (str(rust_front_end.fetch()),)
+    log, command = tmp_path / "vllm.log", (str(rust_frontend.fetch()),)
     with start_server(arguments, log, command=command) as server:
         assert server.process.wait(300) != 0
     assert "tool parser `midm-parser` is not registered" in log.read_text(errors="replace")
@@ -95,7 +94,7 @@ def test_the_program_started_directly_reads_calls(checkpoint: Path, tmp_path: Pa
         "--tool-call-parser", "hermes", "--chat-template", str(PACKAGED_TEMPLATE),
         "--tool-strict-level", "parameter", "--enforce-eager", "--max-model-len", "4096",
     ]  # fmt: skip
-    command = (str(rust_front_end.fetch()),)
+    command = (str(rust_frontend.fetch()),)
     with run_server(arguments, tmp_path / "vllm.log", command=command) as server:
         for name in [*READ, "call_without_arguments"]:
             right = expected(BY_NAME[name])

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import openai
 import pytest
-from chat_completions import (
+from devtools.chat_completions import (
     RESPONSE_SAYS_CUT_OFF,
     STREAM_SAYS_CUT_OFF,
     answers,
     cut_off_reason,
     expected,
+    openai_client,
     request,
     streamed_answers,
 )
-from conftest import ENGINE_IN_ONE_PROCESS, openai_client, serve_arguments
-from taught_conversations import BY_NAME, CONVERSATIONS, Conversation
-from vllm_server import Server, run_server
+from devtools.conversations import BY_NAME, CONVERSATIONS, Conversation
+from devtools.server import ENGINE_IN_ONE_PROCESS, Server, run_server, serve_arguments
 
 every_conversation = pytest.mark.parametrize(
     "conversation", CONVERSATIONS, ids=lambda conversation: conversation.name

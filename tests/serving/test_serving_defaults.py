@@ -19,11 +19,10 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
-from chat_completions import answers, expected, request, streamed_answers
-from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client
+from devtools.chat_completions import answers, expected, openai_client, request, streamed_answers
+from devtools.conversations import CONVERSATIONS, Conversation
+from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, Server, run_server
 from log_lines import log_lines
-from taught_conversations import CONVERSATIONS, Conversation
-from vllm_server import Server, run_server
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
 from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE

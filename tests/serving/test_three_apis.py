@@ -13,10 +13,9 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from chat_completions import both, expected, request
-from conftest import ENGINE_IN_ONE_PROCESS, MODEL, openai_client, serve_arguments
-from taught_conversations import BY_NAME, CONVERSATIONS, Conversation
-from vllm_server import Server, run_server
+from devtools.chat_completions import both, expected, openai_client, request
+from devtools.conversations import BY_NAME, CONVERSATIONS, Conversation
+from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, Server, run_server, serve_arguments
 
 pytestmark = pytest.mark.first
 

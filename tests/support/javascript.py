@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from setup_env import REPOSITORY, own_environment
+from devtools.setup_env import REPOSITORY, own_environment
 
 LOCKS = ("package.json", "package-lock.json")
 

@@ -6,12 +6,13 @@ Some rightly, some wrongly, and some not at all: what a score has to be is known
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
-import build_checkpoint
-from build_checkpoint import REPOSITORY, Lesson
-from taught_conversations import Call, Conversation
+from devtools import checkpoint
+from devtools.checkpoint import REPOSITORY, Lesson
+from devtools.conversations import Call, Conversation
 
 ANSWERS = REPOSITORY / "scripts" / "evaluation" / "bfcl_answers.py"
 
@@ -38,7 +39,8 @@ def conversations(python: Path) -> list[Conversation]:
     """What the checkpoint is taught; `python` is the interpreter of the environment `bfcl`."""
     asked = json.dumps({"right": RIGHT, "wrong": WRONG})
     told = subprocess.run(
-        [python, str(ANSWERS)], input=asked, capture_output=True, text=True, check=True
+        [python, str(ANSWERS)], input=asked, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "scripts")},
     )
     return [
         Conversation(**lesson | {"calls": [Call(*call) for call in lesson["calls"]]})
@@ -49,4 +51,4 @@ def conversations(python: Path) -> list[Conversation]:
 def build(python: Path) -> Path:
     """The folder of the checkpoint, built unless it is there."""
     lesson = Lesson("leaderboard", conversations(python), vocabulary=2048)
-    return build_checkpoint.build(steps=500, lesson=lesson)
+    return checkpoint.build(steps=500, lesson=lesson)

@@ -7,8 +7,8 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.tools import Tool
 
 # A client starts it with nothing of its own environment.
-sys.path.append(str(Path(__file__).parents[2] / "scripts" / "environment"))
-from taught_conversations import GET_WEATHER  # noqa: E402
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))
+from devtools.conversations import GET_WEATHER  # noqa: E402
 
 WEATHER = {"서울": "맑음, 21도", "부산": "비, 17도"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from midm1_reference import PlainMidm
+from devtools.midm1_reference import PlainMidm
 from safetensors.torch import save_file
 
 DATA = Path(__file__).parents[1] / "models" / "checkpoints"

@@ -11,7 +11,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 
 OPTION = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 #: Programs of other people: what their options are is theirs to say.

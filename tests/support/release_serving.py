@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
-from chat_completions import Answer, answers, streamed_answers
+from devtools.chat_completions import Answer, answers, streamed_answers
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast

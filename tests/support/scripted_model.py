@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from build_checkpoint import END_OF_TURN
+from devtools.checkpoint import END_OF_TURN
 from scripted_server import FOLDER, Prompt, Script
 from transformers import AutoTokenizer
 from vllm.v1.sample.logits_processor import LogitsProcessor

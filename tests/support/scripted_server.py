@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from build_checkpoint import HEADER, HEADER_END
-from vllm_server import Server, run_server
+from devtools.checkpoint import HEADER, HEADER_END
+from devtools.server import Server, run_server
 
 #: The environment variable that names a script's folder to the server.
 FOLDER = "SCRIPTED_MODEL"
@@ -86,7 +88,8 @@ def scripted_server(
     script = Script(folder)
     script.write()
     variables = {FOLDER: str(folder), "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-                 "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}
+                 "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
+                 "PYTHONPATH": os.pathsep.join(sys.path)}  # For the logits processor.
     command = ["serve", str(checkpoint), "--enforce-eager", "--max-model-len", "131072",
                "--tool-call-parser", "midm-parser",
                "--logits-processors", "scripted_model:ScriptedModel", *arguments]

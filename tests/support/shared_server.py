@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import psutil
-from vllm_server import Server, run_server
+from devtools.server import Server, run_server
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 from javascript import installed, run_node
 
 from midm_vllm.chat import PACKAGED_TEMPLATE, plain_template, render_prompt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from build_checkpoint import REPOSITORY
+from devtools.checkpoint import REPOSITORY
 
 PROMPTS = REPOSITORY / "tests" / "chat" / "prompts"
 QUESTION = {"role": "user", "content": "서울 날씨 어때?"}

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
-from conftest import MODEL
+from devtools.server import MODEL, Server
 from prometheus_client.parser import text_string_to_metric_families
-from vllm_server import Server
 
 #: Counter -> the short name it has here, and its label beside the model's.
 NAMES = {

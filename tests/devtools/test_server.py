@@ -5,23 +5,9 @@ import signal
 import urllib.request
 from pathlib import Path
 
-import psutil
 import pytest
-from vllm_server import ServerFailed, run_server
-
-
-def processes_left(leader: int) -> list[psutil.Process]:
-    """What still runs of a process group, ten seconds from now at the latest."""
-    members = [process for process in psutil.process_iter() if _group(process.pid) == leader]
-    _, alive = psutil.wait_procs(members, timeout=60)
-    return [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
-
-
-def _group(process: int) -> int | None:
-    try:
-        return os.getpgid(process)
-    except ProcessLookupError:
-        return None
+from devtools.server import ServerFailed, run_server
+from processes import processes_left
 
 
 def test_a_server_that_does_not_start_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Twenty kinds of tool schema, bounded so that a model which says anything still comes to an end.
 
-They are what `prove_constrained_calls` and the tests hold the untrained checkpoint to.
+The tests have the untrained checkpoint call tools with them.
 """
 
 from __future__ import annotations

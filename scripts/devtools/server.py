@@ -26,7 +26,11 @@ ENVIRONMENT = MappingProxyType({
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
 })
+#: The engine computes in the process that schedules, as on one GPU. On CPUs vLLM has another
+#: process for it, which first imports vLLM, and after each step waits a second by spinning.
+ENGINE_IN_ONE_PROCESS = MappingProxyType({"VLLM_ENABLE_V1_MULTIPROCESSING": "0"})
 VLLM = str(Path(sys.executable).with_name("vllm"))
+MODEL = "midm"  # The name that `serve_arguments` gives the model.
 STARTUP_SECONDS = 300.0
 SHUTDOWN_SECONDS = 20.0
 LEFTOVER_SECONDS = 3.0
@@ -72,6 +76,12 @@ class Server:
         """The error that says what happened and shows the end of the log."""
         tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-LOG_LINES:])
         return ServerFailed(f"{what}. The end of its log, {self.log}:\n\n{tail}")
+
+
+def serve_arguments(checkpoint: Path, *more: str) -> list[str]:
+    """The arguments that serve the small checkpoint as a user would; only the parser is named."""
+    return ["serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
+            "--max-model-len", "4096", "--tool-call-parser", "midm-parser", *more]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """Build the small checkpoint: Mi:dm 2.0 Mini's shape in small, taught a few conversations.
 
-Greedy decoding gives back each of `taught_conversations` exactly, so that a real vLLM can be
+Greedy decoding gives back each of the `conversations` exactly, so that a real vLLM can be
 tested on a machine without a GPU and without the real weights. Prints the checkpoint's folder.
 Other code may have other conversations taught, as a `Lesson`.
 """
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from taught_conversations import CONVERSATIONS, Conversation, template_messages
+from devtools.conversations import CONVERSATIONS, Conversation, template_messages
 
 if TYPE_CHECKING:  # An unchanged checkpoint is found without a second's import of these.
     from torch import Tensor

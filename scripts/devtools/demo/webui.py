@@ -24,9 +24,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from build_checkpoint import NotLearned, build
-from setup_env import REPOSITORY, Refusal, own_environment
-from vllm_server import Server, ServerFailed, free_port, start_process, start_server, stop
+from devtools.checkpoint import NotLearned, build
+from devtools.server import Server, ServerFailed, free_port, start_process, start_server, stop
+from devtools.setup_env import REPOSITORY, SCRIPTS, Refusal, own_environment
 
 MODEL = "midm-small"
 PORT = 8080
@@ -168,7 +168,8 @@ def check(python: Path, browser: str, model: Server, web: Server, pictures: Path
     pictures.mkdir(parents=True, exist_ok=True)
     command = [str(python), str(BROWSER_CHECK), web.url, browser, str(pictures)]
     # Its own process group, with all that a browser starts.
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True,
+                          env={**os.environ, "PYTHONPATH": str(SCRIPTS)}) as process:
         try:
             status = process.wait()
         finally:

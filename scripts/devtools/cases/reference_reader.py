@@ -304,8 +304,7 @@ def read(text: str) -> Reading:
         behind_block = end is not None and reading.spans[-1].kind is Kind.TAG
         if end is None:
             reading.cut_off_texts.append(False)
-            end = searched = _mark(reading, Kind.CONTENT, position, tag + len(OPENING))
-            position = end
+            position = searched = _mark(reading, Kind.CONTENT, position, tag + len(OPENING))
         else:
             position, searched = end
     rest = text[position:]

@@ -33,13 +33,12 @@ OWN_ENVIRONMENTS = {
     "trl": REPOSITORY / "examples" / "requirements-trl.txt",
     "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",
     "lm-eval": REPOSITORY / "scripts" / "evaluation" / "requirements-lm-eval.txt",
-    "webui": REPOSITORY / "scripts" / "environment" / "requirements-webui.txt",
+    "webui": REPOSITORY / "scripts" / "devtools" / "demo" / "requirements-webui.txt",
     "mcp": REPOSITORY / "deploy" / "mcp" / "requirements.txt",
     "deploy": REPOSITORY / "tests" / "deploy" / "requirements.txt",
 }
-#: What scripts and tests import from each other: on the environment's path.
-SHARED_FOLDERS = ("scripts/environment", "scripts/benchmarks", "scripts/evaluation",
-                  "scripts/proofs", "scripts/releases", "tests", "tests/support")
+#: On the environment's path, so that scripts and tests import `devtools`.
+SCRIPTS = REPOSITORY / "scripts"
 STAMP = ENVIRONMENT / "midm-vllm.stamp"  # Written last: an environment without it is unfinished.
 
 #: What vLLM's CPU build has wheels for. The first that is there is taken.
@@ -205,8 +204,7 @@ def install(python: Path, size: str) -> None:
             python, log, *exactly, "--no-build-isolation", folder, "--editable", str(REPOSITORY)
         )
     [site_packages] = ENVIRONMENT.glob("lib/python*/site-packages")
-    folders = [f"{REPOSITORY / folder}\n" for folder in SHARED_FOLDERS]
-    (site_packages / "midm-vllm-scripts.pth").write_text("".join(folders))
+    (site_packages / "midm-vllm-scripts.pth").write_text(f"{SCRIPTS}\n")
     # Compiled on all cores; pip does it on one. The rest is compiled when it is imported, if ever.
     subprocess.run(
         [str(python), "-m", "compileall", "-q", "-j", "0", "-x", SELDOM, str(site_packages)],

@@ -1,30 +1,22 @@
-"""Ask the worst model for calls: an untrained checkpoint, at temperature 1 and above.
+"""Requests for calls to an untrained checkpoint at temperature 1 and above, and their verdicts.
 
-Whatever it draws, each answer that `max_tokens` did not cut off has to be calls whose arguments
-are valid by their schema. Prints how many were, and ends with status 1 if one was not.
+Whatever it draws, each answer that `max_tokens` did not cut off must be calls whose arguments are
+valid by their schema.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import jsonschema
-from build_checkpoint import build
-from constrained_schemas import SCHEMAS, Schema
+from devtools.cases.schemas import SCHEMAS, Schema
 from openai import OpenAI
-from rich.console import Console
-from rich.table import Table
 from transformers import AutoTokenizer
-from vllm_server import run_server
 
 MODEL = "midm-untrained"
 NAME = 'call "it"\\지금'
@@ -35,7 +27,6 @@ CHOICES = ("required", "named", "strict")
 #: Of the tag's tokens, to be multiplied by the temperature: with it an untrained model comes to
 #: write the tag by itself, and goes on writing pieces of it inside the arguments' strings.
 TAG_BIAS = 10.0
-VERDICTS = ("valid", "prose only", "cut off", "wrong")
 
 
 @dataclass
@@ -166,42 +157,3 @@ def prove(url: str, checkpoint: Path, trials: Iterable[Trial]) -> list[Trial]:
 def serve_arguments(checkpoint: Path) -> list[str]:
     return ["serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
             "--max-model-len", "16384", "--tool-call-parser", "midm-parser"]
-
-
-def table(results: list[Trial]) -> Table:
-    """Counts by the way of asking and of answering."""
-    counts = Counter((trial.choice, trial.streamed, trial.verdict) for trial in results)
-    shown = Table("asked for", "answered", "requests", *VERDICTS)
-    for choice in CHOICES:
-        for streamed in (False, True):
-            row = [counts[choice, streamed, verdict] for verdict in VERDICTS]
-            shown.add_row(
-                choice, "streamed" if streamed else "at once", *map(str, [sum(row), *row])
-            )
-    total = Counter(trial.verdict for trial in results)
-    row = [total[verdict] for verdict in VERDICTS]
-    shown.add_row("all", "", *map(str, [sum(row), *row]), style="bold")
-    return shown
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=3, help=f"of {6 * len(SCHEMAS)} requests each"
-    )
-    parser.add_argument("--checkpoint", type=Path, help="another model's folder")
-    options = parser.parse_args()
-    checkpoint = options.checkpoint or build(trained=False)
-    with TemporaryDirectory() as folder:
-        with run_server(serve_arguments(checkpoint), Path(folder) / "vllm.log") as server:
-            results = prove(server.url, checkpoint, trials(options.rounds))
-    console = Console()
-    console.print(table(results))
-    wrong = [trial for trial in results if trial.verdict == "wrong"]
-    for trial in wrong:
-        console.print(trial, markup=False)
-    sys.exit(1 if wrong else 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-import reference_reader
-from reference_reader import Kind
+from devtools.cases import reference_reader
+from devtools.cases.reference_reader import Kind
 
 from midm_vllm.markup import call_parser, json_escapes
 from midm_vllm.markup import reader as reader_module

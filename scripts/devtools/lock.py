@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from setup_env import (
+from devtools.setup_env import (
     OWN_ENVIRONMENTS, REPOSITORY, SIZES, TORCH, UNWANTED, VLLM, lock_of, metadata_project
 )
 
@@ -77,7 +77,7 @@ def read(file: Path) -> Versions:
 
 def write(file: Path, versions: Versions) -> None:
     lines = [f"{name}=={version}\n" for name, version in sorted(versions.items())]
-    file.write_text("# Written by scripts/environment/lock.py.\n" + "".join(lines))
+    file.write_text("# Written by scripts/devtools/lock.py.\n" + "".join(lines))
 
 
 def changes(before: Versions, after: Versions) -> Sequence[str]:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from conftest import MODEL
+from devtools.conversations import Conversation
+from devtools.server import MODEL, Server
 from openai import OpenAI
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from packaging.version import Version
-from taught_conversations import Conversation
 
 #: Whether the finish reason of an answer that was cut off is "length" also where it has calls.
 STREAM_SAYS_CUT_OFF = Version(version("vllm")) >= Version("0.31")
@@ -26,6 +26,10 @@ class Answer:
     calls: list[tuple[str, str]] = field(default_factory=list)
     finish_reason: str | None = None
     ids: list[str] = field(default_factory=list, compare=False)
+
+
+def openai_client(server: Server) -> OpenAI:
+    return OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
 
 
 def expected(conversation: Conversation) -> Answer:

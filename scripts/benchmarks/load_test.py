@@ -24,12 +24,11 @@ from typing import Any
 import httpx2
 import openai
 import psutil
-import reference_reader
-from build_checkpoint import build
-from chat_completions import Answer, answers, expected, request, streamed_answers
-from conftest import serve_arguments
-from taught_conversations import CONVERSATIONS, Conversation
-from vllm_server import Server, run_server
+from devtools.cases import reference_reader
+from devtools.chat_completions import Answer, answers, expected, request, streamed_answers
+from devtools.checkpoint import build
+from devtools.conversations import CONVERSATIONS, Conversation
+from devtools.server import Server, run_server, serve_arguments
 
 BROKEN: list[dict[str, Any]] = [
     {"tools": [{"type": "function"}]},

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from build_checkpoint import REPOSITORY, build
+from devtools.checkpoint import REPOSITORY, build
+from devtools.conversations import CONVERT_AREA, Message, Tool
+from devtools.server import ServerFailed, start_server
 from openai import OpenAI
 from rich.cells import cell_len
 from rich.console import Console
-from taught_conversations import CONVERT_AREA, Message, Tool
-from vllm_server import ServerFailed, start_server
 
 MODEL = "midm-small"
 QUESTION = "84제곱미터는 몇 평이야?"

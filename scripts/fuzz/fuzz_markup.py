@@ -5,7 +5,7 @@ the same as by the reference reader, which accounts for every character; nothing
 need; work that grows with the text alone; no exception. The corpus is a folder of texts, kept
 between runs and seeded with the tests' table of cases. Needs the extra `fuzz`; runs until
 `--minutes` are over, Ctrl-C, or the first text that breaks a law, which it prints and keeps:
-make it a row of tests/markup_cases.py.
+make it a row of scripts/devtools/cases/markup.py.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ WORDS = [
 
 with atheris.instrument_imports(include=["midm_vllm.markup"]):
     import midm_vllm.markup.reader  # noqa: F401
-from markup_cases import CASES  # noqa: E402
-from markup_laws import (  # noqa: E402
+from devtools.cases.markup import CASES  # noqa: E402
+from devtools.cases.markup_laws import (  # noqa: E402
     check_against_reference,
     check_promptness,
     check_work,

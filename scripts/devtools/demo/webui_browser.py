@@ -13,8 +13,8 @@ import re
 import sys
 from pathlib import Path
 
+from devtools.conversations import BY_NAME
 from playwright.sync_api import ConsoleMessage, Error, Page, Response, expect, sync_playwright
-from taught_conversations import BY_NAME
 
 TOOL = "넓이"  # As webui.py calls the MCP server.
 #: For an answer; far more than it takes, so that a busy machine is no failure.

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from build_checkpoint import build
+from devtools.checkpoint import build
+from devtools.conversations import CONVERSATIONS, Conversation
+from devtools.rust_frontend import fetch
+from devtools.server import Server, run_server
 from jsonschema import Draft202012Validator
 from rich.console import Console
 from rich.table import Table
-from rust_front_end import fetch
-from taught_conversations import CONVERSATIONS, Conversation
-from vllm_server import Server, run_server
 
 MODEL = "midm"
 WAYS = ("auto", "strict", "required")

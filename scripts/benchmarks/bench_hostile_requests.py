@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from heavy_schemas import HEAVY, many, members, nested, text
+from devtools.cases.heavy_schemas import HEAVY, many, members, nested, text
 from rich.console import Console
 from rich.table import Table
 from vllm.sampling_params import SamplingParams

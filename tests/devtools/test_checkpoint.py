@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import build_checkpoint
 import pytest
 import torch
-from build_checkpoint import END_OF_TURN, NotLearned, build, encode
-from taught_conversations import BY_NAME, CONVERSATIONS
+from devtools.checkpoint import (
+    CHAT_TEMPLATE, END_OF_TURN, REPOSITORY, NotLearned, _answer_logits, _batches, _shared, build,
+    encode,
+)
+from devtools.conversations import BY_NAME, CONVERSATIONS
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 
@@ -31,11 +33,11 @@ def test_what_prompts_begin_with_is_computed_once_and_comes_to_the_same(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
     taught = [BY_NAME[name] for name in ("single_call", "parallel_calls_english")]
-    [(ids, labels)] = build_checkpoint._batches([encode(tokenizer, each) for each in taught])
-    assert build_checkpoint._shared(ids, labels) > 50
-    together = build_checkpoint._answer_logits(model, ids, labels)
+    [(ids, labels)] = _batches([encode(tokenizer, each) for each in taught])
+    assert _shared(ids, labels) > 50
+    together = _answer_logits(model, ids, labels)
     alone = [
-        build_checkpoint._answer_logits(model, ids[row:row + 1], labels[row:row + 1])
+        _answer_logits(model, ids[row:row + 1], labels[row:row + 1])
         for row in (0, 1)
     ]
     for of_both, of_each in zip(together, zip(*alone)):
@@ -43,10 +45,10 @@ def test_what_prompts_begin_with_is_computed_once_and_comes_to_the_same(
 
 
 def test_where_nobody_watches_it_says_little(tmp_path: Path) -> None:
-    once = "import build_checkpoint; build_checkpoint.SEEDS = (22,); build_checkpoint.main()"
+    once = "from devtools import checkpoint; checkpoint.SEEDS = (22,); checkpoint.main()"
     ended = subprocess.run(
         [sys.executable, "-c", once, "--steps", "100", "--cache", str(tmp_path)],
-        env=os.environ | {"PYTHONPATH": str(Path(build_checkpoint.__file__).parent)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "scripts")},
         capture_output=True, text=True,
     )
     assert ended.returncode == 1
@@ -113,7 +115,7 @@ def test_its_tokenizer_gives_any_text_back(tokenizer: PreTrainedTokenizerFast, t
 
 
 def test_its_chat_template_is_the_packages(checkpoint: Path) -> None:
-    packaged = build_checkpoint.CHAT_TEMPLATE.read_text(encoding="utf-8")
+    packaged = CHAT_TEMPLATE.read_text(encoding="utf-8")
     assert (checkpoint / "chat_template.jinja").read_text(encoding="utf-8") == packaged
 
 

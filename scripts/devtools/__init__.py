@@ -1,0 +1,1 @@
+"""What scripts and tests share: the environment, the small checkpoint, servers, cases."""

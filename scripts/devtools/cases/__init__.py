@@ -1,0 +1,1 @@
+"""Test data: outputs with what is read of them, and JSON schemas."""

@@ -1,0 +1,1 @@
+"""What `./scripts/demo` and `./scripts/webui` run."""
