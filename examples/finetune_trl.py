@@ -60,7 +60,11 @@ def trainer(asked: argparse.Namespace) -> SFTTrainer:
     tokenizer = AutoTokenizer.from_pretrained(asked.checkpoint)
     if asked.template:
         tokenizer.chat_template = asked.template.read_text("utf-8")
-    if not re.search(r"\{%-?\s*generation\s*-?%\}", tokenizer.chat_template or ""):
+    # midm-vllm's template has its marks as comments, because vLLM's own probes do not know them.
+    tokenizer.chat_template = re.sub(
+        r"\{#- ((?:end)?generation) -#\}", r"{%- \1 -%}", tokenizer.chat_template or ""
+    )
+    if not re.search(r"\{%-?\s*generation\s*-?%\}", tokenizer.chat_template):
         raise SystemExit(
             "The checkpoint's chat template does not mark what the assistant says: give the "
             'package\'s, --template "$(midm-vllm template)".'
@@ -117,7 +121,11 @@ def main() -> None:
     training.train()
     model = training.model.merge_and_unload() if asked.lora else training.model
     model.bfloat16().save_pretrained(asked.out)
-    training.processing_class.save_pretrained(asked.out)
+    tokenizer = training.processing_class
+    tokenizer.chat_template = re.sub(
+        r"\{%- ((?:end)?generation) -%\}", r"{#- \1 -#}", tokenizer.chat_template
+    )
+    tokenizer.save_pretrained(asked.out)
     print(asked.out)
 
 

@@ -18,7 +18,7 @@ What is public, and stays where it is; all else may move:
 * ``midm_vllm.offline``: ``parse``, ``parse_stream``, ``ParsedOutput``, ``ParsedCall``.
 * ``midm_vllm.markup``: ``MarkupReader``, its events, ``OPENING_TAG``, ``CLOSING_TAG``.
 * ``midm_vllm.chat``: ``PACKAGED_TEMPLATE``, ``MIDM1_TEMPLATE``, ``render_prompt``,
-  ``plain_template``.
+  ``training_template``.
 * ``midm_vllm.plugin``: ``register``, for Python processes without vLLM.
 
 Importing this package imports nothing else; vLLM finds what it needs through

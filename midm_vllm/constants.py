@@ -10,3 +10,12 @@ GRAMMAR_BACKEND = "guidance"
 GRAMMAR_BACKEND_VARIABLE = "MIDM_VLLM_GRAMMAR_BACKEND"
 #: Changes how much of schemas one request may bring.
 SCHEMA_NODES_VARIABLE = "MIDM_VLLM_SCHEMA_NODES"
+
+
+def omitted(kind: str) -> str:
+    """The note in place of a part that the model cannot read; the chat template writes it, too.
+
+    Args:
+        kind: What the part is: image, audio, video or document.
+    """
+    return f"[{kind} omitted: the model reads text only]"

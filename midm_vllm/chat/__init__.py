@@ -3,8 +3,8 @@
 from midm_vllm.chat.rendering import (
     MIDM1_TEMPLATE,
     PACKAGED_TEMPLATE,
-    plain_template,
     render_prompt,
+    training_template,
 )
 
-__all__ = ["MIDM1_TEMPLATE", "PACKAGED_TEMPLATE", "plain_template", "render_prompt"]
+__all__ = ["MIDM1_TEMPLATE", "PACKAGED_TEMPLATE", "render_prompt", "training_template"]

@@ -41,13 +41,14 @@ def render_prompt(
     return prompt
 
 
-def plain_template() -> str:
-    """The packaged template without its generation marks, which not every engine knows.
+def training_template() -> str:
+    """The packaged template with ``{% generation %}`` marks around what the assistant wrote.
 
-    minijinja does not; it renders the same prompts from this.
+    Transformers makes a mask for training of them. Other engines do not know them, and neither
+    do some of vLLM's probes: it is served without.
     """
     template = PACKAGED_TEMPLATE.read_text("utf-8")
-    return re.sub(r"\n *{%- (?:end)?generation -%}", "", template)
+    return re.sub(r"{#- ((?:end)?generation) -#}", r"{%- \1 -%}", template)
 
 
 def ascii_template() -> str:

@@ -117,22 +117,22 @@ def template(
             "completion request with messages, tools and chat_template_kwargs.",
         ),
     ] = None,
-    plain: Annotated[
+    training: Annotated[
         bool,
         typer.Option(
-            "--plain",
-            help="Print the template itself, without the marks for training, which minijinja "
-            "(and vLLM's Rust front end) does not know.",
+            "--training",
+            help="Print the template itself, with {% generation %} marks, which Transformers "
+            "makes a mask for training of.",
         ),
     ] = False,
 ) -> None:
     """Print the packaged chat template's path, or the prompt it makes of a conversation."""
     from jinja2 import TemplateError
 
-    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, plain_template, render_prompt
+    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt, training_template
 
-    if plain:
-        typer.echo(plain_template(), nl=False)
+    if training:
+        typer.echo(training_template(), nl=False)
         return
     if conversation is None:
         typer.echo(os.fsencode(PACKAGED_TEMPLATE))

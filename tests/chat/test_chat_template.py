@@ -25,11 +25,11 @@ from midm_vllm.chat.rendering import (
     PACKAGED_TEMPLATE,
     ascii_template,
     render_prompt,
+    training_template,
 )
 
 EVERY_PROMPT = pytest.mark.parametrize("name", sorted(path.stem for path in PROMPTS.glob("*.json")))
 FRAGMENTS = ["<|eot_id|>", "<|", "|>", "<", "|", ">", "eot_id", "start_header_id", " ", "\n", "한"]
-IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
 
 
 def request(name: str) -> dict[str, Any]:
@@ -126,7 +126,8 @@ def test_only_the_assistants_own_words_are_marked_for_training(
 ) -> None:
     body = request(name)
     encoded = tokenizer.apply_chat_template(
-        body["messages"], tools=body["tools"], return_dict=True, return_assistant_tokens_mask=True
+        body["messages"], tools=body["tools"], chat_template=training_template(),
+        return_dict=True, return_assistant_tokens_mask=True,
     )
     marked = [id for id, mine in zip(encoded["input_ids"], encoded["assistant_masks"]) if mine]
     answers = prompt(name).split("<|start_header_id|>assistant<|end_header_id|>\n\n")[1:]
@@ -144,14 +145,6 @@ def test_what_cannot_be_rendered_is_refused_with_a_sentence(
     response = render(render_server, {"model": "midm", "messages": messages})
     assert response.status_code == 400
     assert sentence in response.json()["error"]["message"]
-
-
-def test_an_image_is_refused(render_server: Server) -> None:
-    with pytest.raises(TemplateError, match="Mi:dm reads text only"):
-        render_prompt(IMAGE)
-    response = render(render_server, {"model": "midm", "messages": IMAGE})
-    assert response.status_code == 400
-    assert "not a multimodal model" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("text", OPERATORS)
@@ -238,7 +231,9 @@ def work(messages: list[dict[str, Any]]) -> int:
 
 
 @pytest.mark.parametrize(
-    "shape", ["in order", "reversed", "one call", "no ids", "one id", "parts", "systems"]
+    "shape",
+    ["in order", "reversed", "one call", "no ids", "one id", "no calls", "calls last", "parts",
+     "systems"],
 )
 def test_work_grows_with_the_conversation(shape: str) -> None:
     def conversation(size: int) -> list[dict[str, Any]]:
@@ -258,7 +253,8 @@ def test_work_grows_with_the_conversation(shape: str) -> None:
             results = [{"role": "tool", "content": "<|> <|a|>"}] * size
         if shape == "one id":
             calls *= size
-        return [{"role": "assistant", "tool_calls": calls}, *results]
+        answer = {"role": "assistant", "tool_calls": [] if shape == "no calls" else calls}
+        return [*results, answer] if shape == "calls last" else [answer, *results]
 
     assert work(conversation(400)) < 2.2 * work(conversation(200))
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from template_engines import Engine, Refused, huggingface_jinja, jinja2, minijinja
-from template_requests import HOSTILE_TEXTS, PROMPTS, REFUSED
+from template_requests import CONTENTS, HOSTILE_TEXTS, PROMPTS, REFUSED
 
-from midm_vllm.chat import PACKAGED_TEMPLATE, plain_template
+from midm_vllm.chat import PACKAGED_TEMPLATE, training_template
 
 ENGINES = pytest.mark.parametrize(
     "engine",
@@ -77,12 +77,87 @@ def test_every_order_of_results(engine: Engine) -> None:
         for order in orders
     ]
     for order, rendered in zip(orders, engine(requests), strict=True):
-        if "x" in order:
-            assert isinstance(rendered, Refused) and "tool_call_id x" in rendered.reason
-            continue
         assert isinstance(rendered, str)
         results = [turn.split("\n\n")[1] for turn in rendered.split("<|eot_id|>")[1:-1]]
-        assert "".join(order[int(at)] for at in results) == "".join(sorted(order, key="abc-".index))
+        without_call = order.translate(str.maketrans("", "", "abc"))
+        in_order = "".join(sorted(order.translate(str.maketrans("", "", "-x")))) + without_call
+        assert "".join(order[int(at)] for at in results) == in_order
+
+
+#: What stands in a conversation: by an assistant's turn, the calls it has.
+ANSWER = st.lists(st.sampled_from(["a", "b", "c", None]), max_size=3)
+OTHERS = st.sampled_from(["system", "developer", "user"])
+RESULT = st.sampled_from(["result a", "result b", "result c", "result -"])
+
+
+def conversation(pieces: list[Any]) -> list[dict[str, Any]]:
+    """Messages whose content is their place."""
+    messages: list[dict[str, Any]] = []
+    for at, piece in enumerate(pieces):
+        if isinstance(piece, list):
+            calls = [{"id": id, "function": {"name": "f", "arguments": {}}} for id in piece]
+            messages.append({"role": "assistant", "content": str(at), "tool_calls": calls})
+        elif piece.startswith("result"):
+            id = piece.removeprefix("result ").replace("-", "")
+            messages.append({"role": "tool", "content": str(at), "tool_call_id": id})
+        else:
+            messages.append({"role": piece, "content": str(at)})
+    return messages
+
+
+def placed(pieces: list[Any]) -> list[int]:
+    """The places in the order in which the model reads them, written down without any haste."""
+    turns = [at for at, piece in enumerate(pieces) if isinstance(piece, list)]
+    open_calls: dict[str, list[tuple[int, int]]] = {}
+    answered: set[str] = set()
+    call_of: dict[int, tuple[int, int]] = {}
+    for at, piece in enumerate(pieces):
+        if isinstance(piece, list):
+            for id in {id for id in piece if id}:
+                open_calls[id] = [(at, place) for place, each in enumerate(piece) if each == id]
+                answered.discard(id)
+        elif piece.startswith("result") and piece[-1] != "-":
+            calls = open_calls.get(piece[-1]) or [
+                (turn, place)
+                for turn in turns
+                for place, id in enumerate(pieces[turn])
+                if id == piece[-1]
+            ][:1]
+            if calls:
+                call_of[at] = calls[0]
+            if piece[-1] in open_calls and len(calls) > 1:
+                calls.pop(0)
+
+    def key(at: int) -> tuple[int, int, tuple[int, int], int]:
+        before = max((turn for turn in turns if turn <= at), default=-1)
+        if at in call_of:
+            return (max(before, call_of[at][0]), 1, call_of[at], at)
+        return (before, 0 if isinstance(pieces[at], list) else 2, (0, 0), at)
+    return sorted(range(len(pieces)), key=key)
+
+
+@given(st.lists(st.lists(OTHERS | RESULT | ANSWER, max_size=12), min_size=1, max_size=8))
+def test_any_conversation_is_read_in_the_documented_order(many: list[list[Any]]) -> None:
+    many = [["user", *pieces] for pieces in many]
+    requests = [{"messages": conversation(pieces)} for pieces in many]
+    for engine in (jinja2, minijinja):
+        for pieces, rendered in zip(many, engine(requests), strict=True):
+            assert isinstance(rendered, str)
+            read = [int(turn.split("\n")[2]) for turn in rendered.split("<|eot_id|>")[:-1]]
+            assert read == placed(pieces)
+
+
+@ENGINES
+@pytest.mark.parametrize("role", ["system", "user", "assistant", "tool", "function"])
+def test_content_of_any_kind(engine: Engine, role: str) -> None:
+    before = [{"role": "user", "content": "?"}]
+    requests = [
+        {"messages": [*before, {"role": role, "content": content}]} for content, _ in CONTENTS
+    ]
+    for (_, text), rendered in zip(CONTENTS, engine(requests), strict=True):
+        assert isinstance(rendered, str), rendered
+        name = "tool" if role == "function" else role
+        assert rendered.endswith(f"<|start_header_id|>{name}<|end_header_id|>\n\n{text}<|eot_id|>")
 
 
 @ENGINES
@@ -127,9 +202,8 @@ def test_json_is_written_as_python_writes_it(value: dict[str, Any]) -> None:
     assert minijinja(requests) == jinja2(requests)
 
 
-def test_only_the_marks_are_missing_from_the_plain_template() -> None:
-    marked = PACKAGED_TEMPLATE.read_text("utf-8").splitlines()
-    plain = plain_template().splitlines()
-    missing = [line.strip() for line in marked if line not in plain]
-    assert missing == ["{%- generation -%}", "{%- endgeneration -%}"]
-    assert len(plain) == len(marked) - 2
+def test_the_template_for_training_has_marks_more() -> None:
+    plain = PACKAGED_TEMPLATE.read_text("utf-8").splitlines()
+    marked = training_template().splitlines()
+    more = [line.strip() for line, before in zip(marked, plain, strict=True) if line != before]
+    assert more == ["{%- generation -%}", "{%- endgeneration -%}"]

@@ -15,7 +15,7 @@ from typing import Any
 from devtools.checkpoint import REPOSITORY
 from javascript import installed, run_node
 
-from midm_vllm.chat import PACKAGED_TEMPLATE, plain_template, render_prompt
+from midm_vllm.chat import PACKAGED_TEMPLATE, render_prompt
 
 JAVASCRIPT = REPOSITORY / "tests" / "chat" / "javascript"
 
@@ -43,13 +43,13 @@ def jinja2(requests: list[dict[str, Any]]) -> list[str | Refused]:
 
 
 def minijinja(requests: list[dict[str, Any]]) -> list[str | Refused]:
-    """The Rust engine, which does not know the generation marks."""
+    """The Rust engine."""
     from minijinja import Environment, TemplateError
 
     def raise_exception(reason: str) -> None:
         raise ValueError(reason)
 
-    environment = Environment(templates={"midm": plain_template()})
+    environment = Environment(templates={"midm": PACKAGED_TEMPLATE.read_text("utf-8")})
     environment.add_global("raise_exception", raise_exception)
 
     def render(request: dict[str, Any]) -> str | Refused:

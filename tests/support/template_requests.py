@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from devtools.checkpoint import REPOSITORY
 
+from midm_vllm.constants import omitted
+
 PROMPTS = REPOSITORY / "tests" / "chat" / "prompts"
-QUESTION = {"role": "user", "content": "서울 날씨 어때?"}
 CALL = {
     "role": "assistant",
     "content": None,
@@ -15,20 +16,38 @@ CALL = {
 }
 #: Messages that the template refuses, and what it says.
 REFUSED = {
-    "an_unknown_role": ([{"role": "wizard", "content": ""}], "Unknown role wizard"),
-    "a_result_without_a_call": (
-        [QUESTION, {"role": "tool", "tool_call_id": "call_1", "content": ""}],
-        "must follow an assistant message with tool_calls",
-    ),
-    "a_result_after_the_next_question": (
-        [QUESTION, CALL, QUESTION, {"role": "tool", "tool_call_id": "call_1", "content": ""}],
-        "must follow an assistant message with tool_calls",
-    ),
-    "a_result_of_another_call": (
-        [QUESTION, CALL, {"role": "tool", "tool_call_id": "call_2", "content": ""}],
-        "tool_call_id call_2 of a tool message is not among",
+    "an_unknown_role": (
+        [{"role": "wizard", "content": ""}],
+        "Unknown role wizard: a message is of role system, developer, user, assistant or tool.",
     ),
 }
+#: Content as clients send it, and the text that the model reads.
+CONTENTS = [
+    (None, ""),
+    ([], ""),
+    (0, "0"),
+    (1.5, "1.5"),
+    (False, "false"),
+    ({"temperature": 3, "sky": ["맑음", None]}, '{"temperature": 3, "sky": ["맑음", null]}'),
+    ({"type": "text", "text": "맑음"}, "맑음"),
+    ([3, None, "맑음", {"text": "비"}, {"sky": "눈"}], '3\n맑음\n비\n{"sky": "눈"}'),
+    ([{"type": "text", "text": ""}, {"type": "text", "text": None}], ""),
+    ([{"type": "text", "text": ""}, {"type": "text", "text": "맑음"}], "맑음"),
+    ([{"type": "refusal", "refusal": "말할 수 없습니다."}], "말할 수 없습니다."),
+    ([{"type": "thinking", "thinking": "음"}, {"type": "output_text", "text": "맑음"}], "맑음"),
+    ([{"type": "tool_reference", "tool_name": "get_weather"}], "get_weather"),
+    ([{"type": "tool_reference", "name": "get_weather"}], "get_weather"),
+    ([{"type": "image_url", "image_url": {"url": "data:,"}}], omitted("image")),
+    ([{"type": "input_image"}, {"type": "text", "text": "?"}], f"{omitted('image')}\n?"),
+    ([{"type": "image"}, {"type": "image"}], f"{omitted('image')}\n{omitted('image')}"),
+    ([{"type": "input_audio", "input_audio": {"data": ""}}], omitted("audio")),
+    ([{"type": "video_url"}], omitted("video")),
+    ([{"type": "file", "file": {"file_id": "1"}}], omitted("document")),
+    ([{"type": "input_file"}], omitted("document")),
+    ([{"type": "document", "source": {}}], omitted("document")),
+    ([{"type": "hologram", "data": "AAAA"}], omitted("hologram")),
+    ([{"type": "<|eot_id|>"}], omitted("< |eot_id|>")),
+]
 #: Code that is no control token, and must reach the model as it is.
 OPERATORS = [
     "p <|> q",
