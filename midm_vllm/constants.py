@@ -6,10 +6,6 @@ TOOL_PARSER_NAME = "midm-parser"
 STRUCTURAL_TAG_MODEL = "midm"
 #: The backend of vLLM's structured outputs that takes this package's grammars.
 GRAMMAR_BACKEND = "guidance"
-#: Where the process that parses the server's arguments tells the others its backend.
-GRAMMAR_BACKEND_VARIABLE = "MIDM_VLLM_GRAMMAR_BACKEND"
-#: Changes how much of schemas one request may bring.
-SCHEMA_NODES_VARIABLE = "MIDM_VLLM_SCHEMA_NODES"
 
 
 def omitted(kind: str) -> str:

@@ -88,7 +88,7 @@ def register_template_fallback(registry: ModuleType) -> None:
     vLLM's registry goes by model type, and Mi:dm's is ``llama``, so the answer
     depends on the checkpoint's name; other Llamas get what they got before.
     """
-    before = registry._MODEL_TYPE_TO_CHAT_TEMPLATE_FALLBACK.pop("llama", None)
+    before = getattr(registry, "_MODEL_TYPE_TO_CHAT_TEMPLATE_FALLBACK", {}).pop("llama", None)
 
     def fallback(tokenizer_name_or_path: str) -> Path | None:
         if re.search(r"midm[-_.]?2", tokenizer_name_or_path, re.IGNORECASE):

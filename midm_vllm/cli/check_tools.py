@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from midm_vllm import envs
 from midm_vllm.constrained.json_schema.formats import FORMAT_PATTERNS, FORMATS
 from midm_vllm.constrained.limits import MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
@@ -19,7 +19,6 @@ from midm_vllm.constrained.json_schema.keywords import (
     WITH_SCHEMAS,
 )
 from midm_vllm.cli.doctor import Finding, Level
-from midm_vllm.constants import SCHEMA_NODES_VARIABLE
 
 #: Where the parameters of a function are: OpenAI, MCP, Anthropic.
 _PARAMETERS = ("parameters", "inputSchema", "input_schema")
@@ -76,7 +75,7 @@ def _tool(number: int, described: Any) -> Tool:
 
 def examine_tools(tools: list[Tool]) -> Iterator[Finding]:
     """What a server enforces of each tool, as in one request with all of them."""
-    nodes = int(os.environ.get(SCHEMA_NODES_VARIABLE) or MAX_NODES)
+    nodes = envs.schema_nodes(MAX_NODES)
     schemas = RequestSchemas(nodes)
     for tool in tools:
         yield _of_tool(tool, schemas.compile_parameters(tool.parameters))
@@ -87,7 +86,7 @@ def examine_tools(tools: list[Tool]) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             f"{said}: what comes last is not enforced where all come together. Send fewer tools "
-            f"at once, or start the server with {SCHEMA_NODES_VARIABLE} set higher.",
+            f"at once, or start the server with {envs.SCHEMA_NODES} set higher.",
         )
 
 

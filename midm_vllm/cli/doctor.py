@@ -22,6 +22,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 import midm_vllm
+from midm_vllm import envs
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
 from midm_vllm.chat.template_selection import TemplateChoice, choose_template
 from midm_vllm.compat.vllm_imports import (
@@ -31,8 +32,7 @@ from midm_vllm.compat.vllm_imports import (
     LAST_RELEASE,
 )
 from midm_vllm.constants import TOOL_PARSER_NAME
-from midm_vllm.serving.server_defaults import ENVIRONMENT_SWITCH
-from midm_vllm.serving.rust_frontend import RUST_SWITCH, RUST_TOOL_PARSER, VLLM_SWITCH, is_on
+from midm_vllm.serving.rust_frontend import RUST_TOOL_PARSER
 
 #: What a server always imports, and what of ours waits for it: the defaults, and the template.
 _WAITED_FOR = (*ARGUMENT_PARSER_MODULES, CHAT_TEMPLATE_REGISTRY)
@@ -43,11 +43,13 @@ from vllm.plugins import load_general_plugins
 load_general_plugins()
 from midm_vllm.compat.vllm_imports import ToolParserManager
 ToolParserManager.get_tool_parser({TOOL_PARSER_NAME!r})
-from midm_vllm.plugin import REGISTERED
+from midm_vllm.compat.patching import failed, visited
 for name in sys.argv[1:]:
     import_module(name)
-    if name not in REGISTERED:
+    if name not in visited and not failed:
         sys.exit(f"importing {{name}} did not register what waits for it")
+for target, loss in failed.items():
+    sys.exit(f"{{target}} cannot be changed: {{loss}}")
 """
 
 
@@ -155,31 +157,33 @@ def examine_environment() -> Iterator[Finding]:
     yield from _front_end()
     if _defaults_are_off():
         yield Finding(
-            Level.WARNING, f"{ENVIRONMENT_SWITCH}=0: the serving defaults are off on your request."
+            Level.WARNING,
+            f"{envs.SERVING_DEFAULTS}=0: the serving defaults are off on your request.",
         )
 
 
 def _front_end() -> Iterator[Finding]:
-    if not is_on(VLLM_SWITCH):
-        if is_on(RUST_SWITCH):
+    if not envs.vllm_rust_frontend():
+        if envs.rust_frontend():
             yield Finding(
                 Level.WARNING,
-                f"{RUST_SWITCH} is set, but {VLLM_SWITCH} is not: the Python front end serves, "
-                f"with {TOOL_PARSER_NAME}. For the Rust one set both to 1.",
+                f"{envs.RUST_FRONTEND} is set, but {envs.VLLM_RUST_FRONTEND} is not: the Python "
+                f"front end serves, with {TOOL_PARSER_NAME}. For the Rust one set both to 1.",
             )
-    elif is_on(RUST_SWITCH):
+    elif envs.rust_frontend():
         yield Finding(
             Level.WARNING,
-            f"{VLLM_SWITCH} and {RUST_SWITCH} are set: vLLM's Rust front end serves, and its own "
-            f"parser, {RUST_TOOL_PARSER}, reads the calls; it misses some that {TOOL_PARSER_NAME} "
-            f"reads. Unset {RUST_SWITCH} for {TOOL_PARSER_NAME}.",
+            f"{envs.VLLM_RUST_FRONTEND} and {envs.RUST_FRONTEND} are set: vLLM's Rust front end "
+            f"serves, and its own parser, {RUST_TOOL_PARSER}, reads the calls; it misses some that "
+            f"{TOOL_PARSER_NAME} "
+            f"reads. Unset {envs.RUST_FRONTEND} for {TOOL_PARSER_NAME}.",
         )
     else:
         yield Finding(
             Level.WELL,
-            f"{VLLM_SWITCH} is set: with {TOOL_PARSER_NAME} the Python front end serves all the "
-            f"same, because the Rust one loads no Python parser. {RUST_SWITCH}=1 has the Rust one "
-            f"serve, with its own parser.",
+            f"{envs.VLLM_RUST_FRONTEND} is set: with {TOOL_PARSER_NAME} the Python front end "
+            "serves all the same, because the Rust one loads no Python parser. "
+            f"{envs.RUST_FRONTEND}=1 has the Rust one serve, with its own parser.",
         )
 
 
@@ -259,4 +263,4 @@ def _template_and_command(
 
 
 def _defaults_are_off() -> bool:
-    return os.environ.get(ENVIRONMENT_SWITCH) == "0"
+    return not envs.serving_defaults()

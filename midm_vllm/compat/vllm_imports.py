@@ -30,21 +30,24 @@ if TYPE_CHECKING:
     from vllm.v1.structured_output.backend_guidance import validate_guidance_grammar
 
 __all__ = [
+    "APP_STATE_MODULES",
     "ARGUMENT_PARSER_MODULES",
-    "CHAT_PREPARING_MODULES",
     "CHAT_TEMPLATE_REGISTRY",
     "ChatCompletionRequest",
     "DeltaMessage",
     "ExtractedToolCallInformation",
     "FunctionCall",
     "GUIDANCE_BACKEND",
+    "ONLINE_RENDERER",
+    "RENDERER_BASE",
+    "RENDERING_SERVER",
     "SERVING_CHAT_MODULES",
     "SamplingParams",
     "StructuredOutputsParams",
     "ToolCall",
     "ToolParser",
     "ToolParserManager",
-    "TOOL_PARSER_PACKAGES",
+    "TOOL_PARSER_MODULES",
     "validate_guidance_grammar",
 ]
 
@@ -55,8 +58,11 @@ LAST_RELEASE = "0.33.0"
 FIRST_MODEL_RELEASE = "0.27.1"
 LAST_MODEL_RELEASE = "0.32.0"
 
-#: The package of the tool parsers: to 0.12 the second, from 0.13 the first.
-TOOL_PARSER_PACKAGES = ("vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers")
+#: The module of the tool parsers' base class: to 0.12 the second, from 0.13 the first.
+TOOL_PARSER_MODULES = (
+    "vllm.tool_parsers.abstract_tool_parser",
+    "vllm.entrypoints.openai.tool_parsers.abstract_tool_parser",
+)
 
 #: The module of ``FlexibleArgumentParser``: to 0.11.0 the second, from 0.11.2 the first.
 ARGUMENT_PARSER_MODULES = ("vllm.utils.argparse_utils", "vllm.utils")
@@ -70,11 +76,19 @@ SERVING_CHAT_MODULES = (
     "vllm.entrypoints.openai.serving_chat",
 )
 
-#: The module of the class that prepares chat requests: to 0.24 the second, from 0.25 the first.
-CHAT_PREPARING_MODULES = (
-    "vllm.renderers.online_renderer",
-    "vllm.entrypoints.serve.render.serving",
+#: The module of the class that prepares chat requests: from 0.25, and in 0.24.
+ONLINE_RENDERER = "vllm.renderers.online_renderer"
+RENDERING_SERVER = "vllm.entrypoints.serve.render.serving"
+
+#: The module of the class that renders prompts for an engine, and has its configuration.
+RENDERER_BASE = "vllm.renderers.base"
+
+#: The module of ``init_app_state``: to 0.28 the second, from 0.29 the first.
+APP_STATE_MODULES = (
+    "vllm.entrypoints.launchers.api_server.app_state",
+    "vllm.entrypoints.openai.api_server",
 )
+
 #: The grammar backend that takes this package's grammars.
 GUIDANCE_BACKEND = "vllm.v1.structured_output.backend_guidance"
 
@@ -103,10 +117,8 @@ PLACES: dict[str, tuple[str, ...]] = {
     "SamplingParams": ("vllm.sampling_params",),
     "StructuredOutputsParams": ("vllm.sampling_params",),  # from 0.11
     "ToolCall": _PROTOCOL,
-    "ToolParser": tuple(f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES),
-    "ToolParserManager": tuple(
-        f"{package}.abstract_tool_parser" for package in TOOL_PARSER_PACKAGES
-    ),
+    "ToolParser": TOOL_PARSER_MODULES,
+    "ToolParserManager": TOOL_PARSER_MODULES,
     "OpenAIServingChat": SERVING_CHAT_MODULES,  # for the tests
     "validate_guidance_grammar": (GUIDANCE_BACKEND,),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from midm_vllm.compat.import_hooks import Callback
+from midm_vllm.compat.patching import Patch
 from midm_vllm.compat.vllm_imports import (
     CHAT_TEMPLATE_REGISTRY,
     LLAMA,
@@ -67,11 +67,26 @@ def _register_chat_template(module: ModuleType) -> None:
     register("midm", PACKAGED_TEMPLATE)
 
 
-#: The module whose import each registration waits for.
-MODEL_HOOKS: tuple[tuple[str, Callback], ...] = (
-    ("transformers.models.auto.configuration_auto", _register_configurations),
-    ("transformers.models.auto.tokenization_auto", _register_tokenizer),
-    (MODEL_REGISTRY, _register_networks),
-    (MODEL_CONFIGURATION_CHECKS, _register_check),
-    (CHAT_TEMPLATE_REGISTRY, _register_chat_template),
+MODEL_PATCHES: tuple[Patch, ...] = (
+    Patch(
+        "AutoConfig.register", ("transformers.models.auto.configuration_auto",),
+        _register_configurations, "Mi:dm 1.0 needs --trust-remote-code",
+    ),
+    Patch(
+        "AutoTokenizer", ("transformers.models.auto.tokenization_auto",), _register_tokenizer,
+        "Mi:dm 1.0 needs --trust-remote-code",
+    ),
+    Patch(
+        "ModelRegistry.register_model", (MODEL_REGISTRY,), _register_networks,
+        "vLLM does not know Mi:dm 1.0's architecture",
+    ),
+    Patch(
+        "VerifyAndUpdateConfig", (MODEL_CONFIGURATION_CHECKS,), _register_check,
+        "Mi:dm 1.0 with an impossible --tensor-parallel-size fails later, in a worker",
+        since="0.9.2",
+    ),
+    Patch(
+        "register_chat_template_fallback_path", (CHAT_TEMPLATE_REGISTRY,),
+        _register_chat_template, "Mi:dm 1.0 needs --chat-template", since="0.9",
+    ),
 )

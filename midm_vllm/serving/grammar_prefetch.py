@@ -1,67 +1,62 @@
-"""A request's grammar, made and checked in a thread before vLLM asks for it in its event loop.
+"""The grammar of a request, built and validated in a thread before vLLM asks for it.
 
-vLLM asks for it (``adjust_request``) and checks it (``SamplingParams.verify``) where every stream
-of the server waits for the end of it. The first reading of large schemas takes some 0.1 s; here it
-is read one step earlier, where vLLM waits for the request alone, and the check of a
-grammar that has been checked is not repeated: agents send the same tools with every request.
-Where a release of vLLM has no such step, it is all done when vLLM asks.
+vLLM asks for it (``adjust_request``) and validates it (``SamplingParams.verify``) in its event
+loop, where every stream of the server waits. Compiling large schemas takes some 0.1 s. Here a
+thread does both one step earlier, where only this request waits, and fills two caches: of compiled
+schemas (``constrained/tool_schema``), and of validated grammars. What vLLM then asks for is quick.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import inspect
 import os
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from midm_vllm.constrained.lru_cache import LRUCache
 from midm_vllm.constants import STRUCTURAL_TAG_MODEL
+from midm_vllm.constrained.lru_cache import LRUCache
 
-#: How many characters are few for a request's schemas; a value counts as 20 and its own.
-_FEW = 10_000
-#: llguidance reads deep schemas by recursion and ends the process where 2 MB are not enough: a
-#: thread has no more under ``ulimit -s unlimited``.
-_STACK = 16 * 1024 * 1024
+#: How many characters of schemas make a request a small one; a value counts as 20 and its own.
+_SMALL = 10_000
+#: llguidance compiles deep schemas by recursion and ends the process where 2 MB of stack are not
+#: enough. A thread has no more under ``ulimit -s unlimited``.
+_STACK_BYTES = 16 * 1024 * 1024
 
 
 class _Threads:
-    """One for each size of requests: hostile ones wait for each other, and nobody for them all."""
+    """One thread for small requests and one for large ones, which only wait for each other."""
 
     def __init__(self) -> None:
         self.start()
-        # A process that is forked has no thread of its parent's, and would wait for it forever.
+        # A forked process has no thread of its parent's, and would wait for it forever.
         os.register_at_fork(after_in_child=self.start)
 
     def start(self) -> None:
         self.small = ThreadPoolExecutor(1, "midm-grammar")
         self.large = ThreadPoolExecutor(1, "midm-grammar-large")
 
-    def run(self, request: Any, make: Callable[..., Any], *more: Any) -> asyncio.Future[Any]:
-        """Have the request's thread make its grammar."""
-        before = threading.stack_size(_STACK)  # Of the thread that this may start.
+    def run(
+        self, schemas: Collection[Any], function: Callable[..., None], *arguments: Any
+    ) -> asyncio.Future[None]:
+        """Run a function in the thread for these schemas."""
+        before = threading.stack_size(_STACK_BYTES)  # Of the thread that this may start.
         try:
             loop = asyncio.get_running_loop()
-            return loop.run_in_executor(self.of(request), make, *more)
+            return loop.run_in_executor(self.thread_for(schemas), function, *arguments)
         finally:
             threading.stack_size(before)
 
-    def of(self, request: Any) -> ThreadPoolExecutor:
-        """The thread that makes a request's grammar."""
-        from midm_vllm.serving.request_grammar import schemas_of
-
-        return self.small if _is_small(schemas_of(request)) else self.large
+    def thread_for(self, schemas: Collection[Any]) -> ThreadPoolExecutor:
+        return self.small if _is_small(schemas) else self.large
 
 
 def _is_small(schemas: Collection[Any]) -> bool:
-    """Whether there is little in them; looks at no more than little."""
-    left, open_ = _FEW, [schemas]
+    """Whether there is little in the schemas; looks at no more than little."""
+    left, open_ = _SMALL, [schemas]
     while open_:
         value = open_.pop()
         if isinstance(value, (str, dict, list)):
@@ -78,116 +73,72 @@ def _is_small(schemas: Collection[Any]) -> bool:
 
 
 _threads = _Threads()
+#: The grammars that vLLM's validation has accepted.
+_valid: LRUCache[str] = LRUCache(20_000_000, len)
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A grammar that was made for a request, or why there is none."""
+def install_validation_cache(module: ModuleType) -> None:
+    """Have vLLM's module of the backend ``guidance`` validate each grammar once."""
+    validate = module.validate_guidance_grammar
 
-    request: Any
-    level: int
-    grammar: str | None
-    error: ValueError | None = None
-
-
-_made: ContextVar[_Made | None] = ContextVar("midm_grammar", default=None)
-
-
-def grammar_of(request: Any, level: int, tokenizer: Any) -> str | None:
-    """What ``request_grammar.answer_grammar`` says, made ahead or now."""
-    from midm_vllm.serving.request_grammar import answer_grammar
-
-    made = _made.get()
-    if made is None or made.request is not request or made.level != level:
-        return answer_grammar(request, level, tokenizer)
-    if made.error is not None:
-        raise made.error
-    return made.grammar
-
-
-#: The grammars that vLLM's check has passed.
-_checked: LRUCache[str] = LRUCache(20_000_000, len)
-
-
-def skip_known_grammars(module: ModuleType) -> None:
-    """Have vLLM's backend ``guidance`` check a grammar once."""
-    check = module.validate_guidance_grammar
-
-    @functools.wraps(check)
+    @functools.wraps(validate)
     def validate_guidance_grammar(sampling_params: Any, tokenizer: Any = None) -> None:
         outputs = getattr(sampling_params, "structured_outputs", None)
         grammar = getattr(outputs, "grammar", None)
-        if tokenizer is None and isinstance(grammar, str):
-            if _checked.get(grammar) is None:
-                check(sampling_params)
-                _checked.put(grammar, grammar)
-        else:
-            check(sampling_params, tokenizer)
+        if tokenizer is not None or not isinstance(grammar, str):
+            validate(sampling_params, tokenizer)
+        elif _valid.get(grammar) is None:
+            validate(sampling_params)
+            _valid.put(grammar, grammar)
 
     module.validate_guidance_grammar = validate_guidance_grammar  # type: ignore[attr-defined]
 
 
-def read_ahead(module: ModuleType) -> None:
-    """Have a module's classes that prepare chat requests make the grammar ahead."""
-    for kind in list(vars(module).values()):
-        prepare = vars(kind).get("preprocess_chat") if isinstance(kind, type) else None
-        if prepare is not None and inspect.iscoroutinefunction(prepare):
-            setattr(kind, "preprocess_chat", _reading_ahead(prepare))
+def install_prefetch(renderer_class: Any) -> None:
+    """Have vLLM's class that prepares chat requests build grammars in a thread first."""
+    prepare = renderer_class.preprocess_chat
 
-
-def _reading_ahead(prepare: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(prepare)
-    async def preprocess_chat(self: Any, request: Any, *more: Any, **named: Any) -> Any:
-        parsers = [each for each in (*more, *named.values()) if hasattr(each, "tool_parser_cls")]
-        kind = parsers[0].tool_parser_cls if parsers else None
-        is_ours = getattr(kind, "structural_tag_model", None) == STRUCTURAL_TAG_MODEL
-        if not (is_ours and getattr(request, "tools", None)):
-            return await prepare(self, request, *more, **named)
-        level = int(getattr(parsers[0], "tool_strict_level", 0))
-        if not _is_wanted(request, level):
-            return await prepare(self, request, *more, **named)
-        tokenizer = self.renderer.get_tokenizer()
-        token = _made.set(await _threads.run(request, _make, request, level, tokenizer))
-        try:
-            return await prepare(self, request, *more, **named)
-        finally:
-            _made.reset(token)
+    async def preprocess_chat(self: Any, request: Any, *arguments: Any, **named: Any) -> Any:
+        if getattr(request, "tools", None):
+            parser = getattr(self, "parser", None)
+            tool_parser = getattr(parser, "tool_parser_cls", None)
+            if getattr(tool_parser, "structural_tag_model", None) == STRUCTURAL_TAG_MODEL:
+                level = int(getattr(parser, "tool_strict_level", 0))
+                await prefetch(request, level, self.renderer.get_tokenizer())
+        return await prepare(self, request, *arguments, **named)
 
-    return preprocess_chat
+    renderer_class.preprocess_chat = preprocess_chat
 
 
-def _is_wanted(request: Any, level: int) -> bool:
-    """Whether there is a grammar to make; who needs none waits for nobody's."""
-    from midm_vllm.serving.request_grammar import has_our_backend, wants_grammar
+async def prefetch(request: Any, level: int, tokenizer: Any) -> None:
+    """Build and validate a request's grammar in a thread, if it needs one."""
+    from midm_vllm.serving.grammar_backend import takes_grammars
+    from midm_vllm.serving.request_grammar import needs_grammar, schemas_of
+    from midm_vllm.serving.tool_choice import read_tool_choice
 
     try:
-        return has_our_backend() and wants_grammar(request, level)
+        choice = read_tool_choice(request)
     except ValueError:
-        return False  # vLLM asks itself, and answers with it.
+        return  # vLLM asks next, and answers with the error.
+    if takes_grammars() and needs_grammar(request, choice, level):
+        await _threads.run(
+            schemas_of(request, choice), _build, request, choice, level, tokenizer
+        )
 
 
-def _make(request: Any, level: int, tokenizer: Any) -> _Made:
-    from midm_vllm.serving.request_grammar import answer_grammar
-
-    try:
-        grammar = answer_grammar(request, level, tokenizer)
-    except ValueError as error:  # vLLM is to answer with it, as it does where it asks itself.
-        return _Made(request, level, None, error)
-    if grammar is not None:
-        _check(grammar)
-    return _Made(request, level, grammar)
-
-
-def _check(grammar: str) -> None:
+def _build(request: Any, choice: Any, level: int, tokenizer: Any) -> None:
     from midm_vllm.compat.vllm_imports import (
         SamplingParams,
         StructuredOutputsParams,
         validate_guidance_grammar,
     )
+    from midm_vllm.serving.request_grammar import answer_grammar
 
     try:
-        validate_guidance_grammar(
-            SamplingParams(structured_outputs=StructuredOutputsParams(grammar=grammar))
-        )
+        grammar = answer_grammar(request, choice, level, tokenizer)
+        if grammar is not None:
+            outputs = StructuredOutputsParams(grammar=grammar)
+            validate_guidance_grammar(SamplingParams(structured_outputs=outputs))
     except ValueError:
-        return  # vLLM's own check says it again.
+        pass  # vLLM asks next, and answers with the error.

@@ -8,30 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from functools import cache
 
+from midm_vllm import envs
 from midm_vllm.markup.explain import explain
-
-#: How many characters of an imperfect output go to the log; unset or 0: none.
-LOG_VARIABLE = "MIDM_VLLM_LOG_IMPERFECT"
 
 logger = logging.getLogger("vllm.midm_vllm.output")
 
 
 @cache
 def log_limit() -> int:
-    """The variable's number; 0 without one. Read, and warned of, once in a process."""
-    value = os.environ.get(LOG_VARIABLE, "")
-    if value and not value.isdecimal():
-        logger.warning(
-            "%s is no number of characters: imperfect outputs are not logged.", LOG_VARIABLE
-        )
-    limit = int(value) if value.isdecimal() else 0
+    """How many characters of an imperfect output to log; 0 for none. Warned of once a process."""
+    limit = envs.log_imperfect()
     if limit:
         logger.warning(
             "%s=%d: up to so many characters of every imperfect output are logged. They are your "
-            "users' text: unset it where the log must not hold that.", LOG_VARIABLE, limit,
+            "users' text: unset it where the log must not hold that.", envs.LOG_IMPERFECT, limit,
         )
     return limit
 

@@ -1,4 +1,4 @@
-"""The tools of a request under the names that the model is shown, of the chat API and Responses."""
+"""The tools of a request, of Chat Completions and Responses, and what its ``tool_choice`` asks."""
 
 from __future__ import annotations
 
@@ -6,30 +6,91 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+#: How vLLM shows a tool that takes free text.
+_CUSTOM_PARAMETERS = {
+    "type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"],
+    "additionalProperties": False,
+}
+
+
+class UncallableTools(ValueError):
+    """A call is demanded and no tool can be called, or too many; vLLM answers it with 400."""
+
 
 @dataclass(frozen=True)
-class NamedTool:
-    """A tool, and its name with its namespace's, where it has one, and without.
-
-    ``function`` holds the name: the tool itself in Responses, a part of it in the chat API.
-    """
+class Tool:
+    """A tool under the name that the model is shown, and without its namespace."""
 
     name: str
     short_name: str
     kind: str
-    function: Any
+    parameters: Any
+    strict: bool | None
 
     @property
-    def is_in_namespace(self) -> bool:
-        return self.name != self.short_name
+    def is_callable(self) -> bool:
+        """Whether a call of it reaches the client: a function, or a custom tool as one."""
+        return self.kind == "function" or (self.kind == "custom" and self.name == self.short_name)
 
 
-def named_tools(tools: Iterable[Any], namespace: str = "") -> Iterator[NamedTool]:
-    """All that have a name, those of a namespace in its place.
+@dataclass(frozen=True)
+class ToolChoice:
+    """What a request's ``tool_choice`` allows and demands.
+
+    Attributes:
+        tools: The tools that may be called.
+        must_call: Whether at least one must be.
+        is_named: Whether exactly one call of a named tool is demanded.
+        is_limited: Whether the request says itself which of its tools may be called.
+    """
+
+    tools: tuple[Tool, ...]
+    must_call: bool = False
+    is_named: bool = False
+    is_limited: bool = False
+
+
+def read_tool_choice(request: Any) -> ToolChoice:
+    """Read what a request may call.
+
+    Raises:
+        UncallableTools: A call is demanded, but none of the tools can be called.
+    """
+    choice = request.tool_choice
+    if choice in ("none", None) or not request.tools:
+        return ToolChoice(())
+    tools = tuple(tool for tool in named_tools(request.tools) if tool.is_callable)
+    if isinstance(choice, str):
+        read = ToolChoice(tools, must_call=choice == "required")
+    elif choice.type == "allowed_tools":
+        allowed = [tool.get("name") for tool in choice.tools]
+        chosen = (tool for tool in tools if tool.name in allowed or tool.short_name in allowed)
+        read = ToolChoice(tuple(chosen), choice.mode == "required", is_limited=True)
+    else:
+        name = named_function(choice)
+        chosen = (tool for tool in tools if tool.name == name)
+        read = ToolChoice(tuple(chosen), must_call=True, is_named=True, is_limited=True)
+    if read.must_call and not read.tools:
+        raise UncallableTools(
+            "The tool_choice demands a call, but the model can call none of the tools that it "
+            "names. It can call functions, and custom tools that have a name. It cannot call "
+            "hosted tools (web_search, mcp, ...), because nothing here runs them."
+        )
+    return read
+
+
+def named_function(choice: Any) -> str | None:
+    """The function that a ``tool_choice`` names; None where it names none."""
+    return getattr(getattr(choice, "function", choice), "name", None)
+
+
+def named_tools(tools: Iterable[Any], namespace: str = "") -> Iterator[Tool]:
+    """All tools that have a name, those of a namespace in its place.
 
     As vLLM's ``tool_parsers.utils.get_function_tools`` names them (0.32).
     """
     for tool in tools:
+        # Chat Completions has the name a level deeper than Responses.
         function = getattr(tool, "function", tool)
         kind = getattr(tool, "type", "function")
         name = getattr(function, "name", None)
@@ -37,5 +98,9 @@ def named_tools(tools: Iterable[Any], namespace: str = "") -> Iterator[NamedTool
             continue
         if kind == "namespace":
             yield from named_tools(tool.tools, f"{name}__")
+        elif kind == "custom":
+            yield Tool(namespace + name, name, kind, _CUSTOM_PARAMETERS, None)
         else:
-            yield NamedTool(namespace + name, name, kind, function)
+            parameters = getattr(function, "parameters", None)
+            strict = getattr(function, "strict", None)
+            yield Tool(namespace + name, name, kind, parameters, strict)

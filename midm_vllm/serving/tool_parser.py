@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from secrets import token_hex
 from typing import Any
 
+from midm_vllm.compat import patching
+from midm_vllm.compat.capabilities import has
 from midm_vllm.compat.vllm_imports import (
     ChatCompletionRequest,
     DeltaMessage,
@@ -24,12 +26,19 @@ from midm_vllm.markup.accumulator import Output
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.constants import STRUCTURAL_TAG_MODEL
 from midm_vllm.serving.continuation import ContinuingReader, begun_call
+from midm_vllm.serving.demanded_calls import DemandedCallReader, Reader
 from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.metrics import OutputTally
+from midm_vllm.serving.tool_choice import named_function, read_tool_choice
 
-if hasattr(ToolParser, "engine_based_streaming"):  # From 0.24 vLLM asks for a grammar.
+patching.check_required()
+_SENDS_GRAMMARS = has("parser grammars")
+if _SENDS_GRAMMARS:
     # A tenth of a second that no request should wait.
     import midm_vllm.serving.request_grammar  # noqa: F401
+    from midm_vllm.serving import grammar_backend
+
+    grammar_backend.choose()
 
 
 class MidmToolParser(ToolParser):
@@ -42,22 +51,19 @@ class MidmToolParser(ToolParser):
 
     #: The grammar that vLLM constrains the output with (from 0.24).
     structural_tag_model = STRUCTURAL_TAG_MODEL
-    #: vLLM keeps no text for us and calls :meth:`finish_streaming` (from 0.24).
+    #: vLLM keeps no text for us and calls :meth:`finish_streaming` (from 0.24). It reads this once,
+    #: when it makes the parser, so it has to hold for every request.
     engine_based_streaming = True
 
     def __init__(self, tokenizer: Any, *tools: Any) -> None:
         super().__init__(tokenizer, *tools)
-        # Without grammars (VLLM_ENFORCE_STRICT_TOOL_CALLING=0), or under a backend that cannot
-        # take ours, vLLM reads required and named calls itself, from the text so far, which it
-        # has to keep then.
-        self._wants_grammar = not getattr(self, "supports_required_and_named", True)
+        if _SENDS_GRAMMARS:
+            # True with VLLM_ENFORCE_STRICT_TOOL_CALLING=0.
+            self._is_unconstrained = bool(self.supports_required_and_named)
+            # Required and named calls are read here, whatever they are constrained by.
+            self.supports_required_and_named = False
         self._strict_level = 0
-        if self._wants_grammar:
-            from midm_vllm.serving.request_grammar import has_our_backend
-
-            self.supports_required_and_named = not has_our_backend()
-        self.engine_based_streaming = not getattr(self, "supports_required_and_named", True)
-        self._reader = MarkupReader()
+        self._reader: Reader = MarkupReader()
         #: Of the stream, from its first delta on, if calls are read in it.
         self._tally: OutputTally | None = None
         self._log = output_log()
@@ -66,35 +72,50 @@ class MidmToolParser(ToolParser):
     def adjust_request(self, request: Any) -> Any:
         """Constrain the answer, and keep special tokens in the text: the tags may be some.
 
-        Raises ValueError, which vLLM answers with 400, for a strict tool that cannot be held to
-        its schema.
+        Raises ValueError, which vLLM answers with 400, for a strict tool whose arguments cannot be
+        constrained to its schema.
         """
-        if self._wants_grammar and wants_calls(request):
-            self._constrain(request)
-        if getattr(request.tool_choice, "type", None) == "allowed_tools":
-            # vLLM (seen in 0.32, Responses) accepts the choice, but leaves the calls of an
-            # answer at once in its text.
-            from midm_vllm.serving.request_grammar import may_call
-
-            request.tool_choice = request.tool_choice.mode if may_call(request) else "none"
-        request = super().adjust_request(request)
+        if not wants_calls(request):
+            return request
+        if not _SENDS_GRAMMARS:
+            request = super().adjust_request(request)
+        elif not self._constrain(request):
+            request = self._constrain_by_json(request)
         if wants_calls(request):
             request.skip_special_tokens = False
         return request
 
-    def _constrain(self, request: Any) -> None:
+    def _constrain(self, request: Any) -> bool:
+        """Constrain the answer by a grammar; False where vLLM may constrain it."""
         from midm_vllm.compat.vllm_imports import StructuredOutputsParams  # Not in all releases.
-        from midm_vllm.serving.request_grammar import refuse_strict
-        from midm_vllm.serving.grammar_prefetch import grammar_of
+        from midm_vllm.serving.request_grammar import answer_grammar, reject_strict
 
-        if self.supports_required_and_named:
-            refuse_strict(request)
-            return
-        grammar = grammar_of(request, self._strict_level, self.model_tokenizer)
-        if grammar is not None:
-            request.structured_outputs = StructuredOutputsParams(grammar=grammar)
-            # The grammar has the answer's format in it, which would win over the grammar.
-            setattr(request, "text" if hasattr(request, "text") else "response_format", None)
+        choice = read_tool_choice(request)
+        grammar = None
+        if not self._is_unconstrained:
+            if grammar_backend.takes_grammars():
+                tokenizer = self.model_tokenizer
+                grammar = answer_grammar(request, choice, self._strict_level, tokenizer)
+            else:
+                reject_strict(choice)
+        if getattr(request.tool_choice, "type", None) == "allowed_tools":
+            # vLLM (seen in 0.32, Responses) accepts the choice, but leaves the calls of a complete
+            # answer in its text.
+            request.tool_choice = request.tool_choice.mode if choice.tools else "none"
+        if grammar is None:
+            return False
+        request.structured_outputs = StructuredOutputsParams(grammar=grammar)
+        # The grammar has the answer's format in it, which would win over the grammar.
+        setattr(request, "text" if hasattr(request, "text") else "response_format", None)
+        return True
+
+    def _constrain_by_json(self, request: Any) -> Any:
+        """Have vLLM write its JSON schema for required and named calls."""
+        self.supports_required_and_named = True  # From 0.32 it writes none without.
+        try:
+            return super().adjust_request(request)
+        finally:
+            self.supports_required_and_named = False
 
     def get_structural_tag(self, request: Any, **options: Any) -> None:
         """No structural tag: the grammar is set in :meth:`adjust_request`, for calls and formats.
@@ -141,10 +162,8 @@ class MidmToolParser(ToolParser):
         if tally is None:
             if not wants_calls(request):
                 return DeltaMessage(content=delta_text) if delta_text else None
-            if begun := begun_call(request):
-                self._reader = ContinuingReader(begun)
+            self._reader = reader_for(request)
             tally = self._tally = OutputTally(request)
-            self.engine_based_streaming = True  # So that the end of the stream is told.
         events = self._reader.feed(delta_text)
         if self._log is not None:
             self._log.keep(delta_text)
@@ -195,10 +214,16 @@ def wants_calls(request: ChatCompletionRequest | None) -> bool:
     return request is None or (bool(request.tools) and request.tool_choice != "none")
 
 
-def reader_for(request: Any) -> MarkupReader:
-    """A reader for the answer to a request, which may go on with a call that it began."""
-    begun = begun_call(request)
-    return ContinuingReader(begun) if begun else MarkupReader()
+def reader_for(request: Any) -> Reader:
+    """A reader for the answer to a request; offline there may be no request to ask."""
+    if begun := begun_call(request):
+        return ContinuingReader(begun)
+    choice = getattr(request, "tool_choice", None)
+    if choice == "required":
+        return DemandedCallReader(None)
+    if choice is not None and not isinstance(choice, str) and (name := named_function(choice)):
+        return DemandedCallReader(name)
+    return MarkupReader()
 
 
 def delta_message(events: list[Event]) -> DeltaMessage | None:

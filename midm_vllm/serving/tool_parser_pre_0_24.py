@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from functools import wraps
 from typing import Any
 
+from midm_vllm.compat.capabilities import has
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest, DeltaMessage
 from midm_vllm.markup.events import CallStarted
 from midm_vllm.markup.tags import END_TOKENS
@@ -26,8 +27,7 @@ from midm_vllm.serving.tool_parser import (
     wants_calls,
 )
 
-#: Whether vLLM, given no delta, sends the finish reason all the same: from 0.10.2, like this field.
-_SENDS_FINISH_REASON = "return_token_ids" in ChatCompletionRequest.model_fields
+_SENDS_FINISH_REASON = has("finish reason alone")
 
 
 class _Choice:

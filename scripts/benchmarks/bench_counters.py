@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import platform
 import statistics
 import time
@@ -29,7 +28,6 @@ from vllm.parser.abstract_parser import DelegatingParser
 
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.markup.events import Event
-from midm_vllm.constants import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.serving import tool_parser
 from midm_vllm.serving.metrics import OutputTally
 from midm_vllm.serving.tool_parser import MidmToolParser
@@ -117,8 +115,6 @@ def main() -> None:
         "--seconds", type=float, default=4, help="for each output and size, %(default)s"
     )
     options = parser.parse_args()
-    # As a server of ours runs: under another backend vLLM copies the text so far for each delta.
-    os.environ.setdefault(GRAMMAR_BACKEND_VARIABLE, GRAMMAR_BACKEND)
     tool = {"type": "function", "function": {"name": "save", "parameters": {"type": "object"}}}
     request = ChatCompletionRequest.model_validate({
         "model": "midm", "messages": [{"role": "user", "content": "?"}], "tools": [tool],

@@ -12,11 +12,10 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 from devtools.cases.heavy_schemas import HEAVY, many, members, nested, text
@@ -25,9 +24,10 @@ from rich.table import Table
 from vllm.sampling_params import SamplingParams
 from vllm.v1.structured_output import backend_guidance
 
+from midm_vllm.compat import engine_config
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest
-from midm_vllm.constants import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
-from midm_vllm.serving.grammar_prefetch import read_ahead, skip_known_grammars
+from midm_vllm.constants import GRAMMAR_BACKEND
+from midm_vllm.serving.grammar_prefetch import install_prefetch, install_validation_cache
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 MORE: dict[str, list[Any]] = {
@@ -48,18 +48,16 @@ class _Parser:
 
 
 class _Preparing:
+    parser = _Parser
+
     def __init__(self) -> None:
         self.renderer = self
 
     def get_tokenizer(self) -> Any:
         return None
 
-    async def preprocess_chat(self, request: Any, parser: type[_Parser]) -> Any:
-        adjusting: Any = MidmToolParser.__new__(MidmToolParser)
-        adjusting.model_tokenizer = None
-        adjusting._strict_level = 0
-        adjusting._constrain(request)
-        return request
+    async def preprocess_chat(self, request: Any) -> Any:
+        return MidmToolParser(None).adjust_request(request)
 
 
 def request_of(schemas: list[Any]) -> Any:
@@ -76,7 +74,7 @@ async def prepared(preparing: Any, request: Any) -> tuple[float, float, str]:
     refused = ""
     of_all, of_loop = time.process_time(), time.thread_time()
     try:
-        await preparing.preprocess_chat(request, parser=_Parser)
+        await preparing.preprocess_chat(request)
         backend_guidance.validate_guidance_grammar(
             SamplingParams(structured_outputs=request.structured_outputs)
         )
@@ -108,11 +106,11 @@ def main() -> None:
     parser.add_argument("--tools", type=Path,
                         help="a JSON file of MCP servers' tools, as one request more")
     options = parser.parse_args()
-    os.environ[GRAMMAR_BACKEND_VARIABLE] = GRAMMAR_BACKEND
-    module = ModuleType("preparing")
-    vars(module)["_Preparing"] = _Preparing
-    read_ahead(module)
-    skip_known_grammars(backend_guidance)
+    engine_config.observe(
+        SimpleNamespace(structured_outputs_config=SimpleNamespace(backend=GRAMMAR_BACKEND))
+    )
+    install_prefetch(_Preparing)
+    install_validation_cache(backend_guidance)
     requests = {name: [schema] for name, schema in HEAVY.items()} | MORE
     if options.tools:
         content = json.loads(options.tools.read_text("utf-8"))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import os
 import platform
 import re
 import time
@@ -37,7 +36,6 @@ from vllm.tool_parsers.granite_20b_fc_tool_parser import Granite20bFCToolParser
 from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
 
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest, DeltaMessage
-from midm_vllm.constants import GRAMMAR_BACKEND, GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 PLOT = Path(__file__).resolve().parents[2] / "docs" / "parser-cost.svg"
@@ -163,8 +161,6 @@ def measure(rounds: int) -> dict[tuple[str, int, float], float]:
         {"messages": [{"role": "user", "content": "?"}], "tools": TOOLS, "tool_choice": "auto"}
     )
     costs: dict[tuple[str, int, float], float] = {}
-    # As a server of ours runs: under another backend vLLM copies the text so far for each delta.
-    os.environ.setdefault(GRAMMAR_BACKEND_VARIABLE, GRAMMAR_BACKEND)
     gc.disable()
     for _ in track(range(rounds), "Measuring"):
         for kilobytes in KILOBYTES:

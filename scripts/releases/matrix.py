@@ -29,6 +29,7 @@ from devtools.setup_env import UNWANTED, metadata_project
 REPOSITORY = Path(__file__).resolve().parents[2]
 CACHE = REPOSITORY / ".cache" / "matrix"
 SERVING = "tests/serving/test_release_serving.py"
+CONSTRAINTS = "tests/serving/test_release_constraints.py"
 COMMAND_LINE = "tests/serving/test_release_arguments.py"
 INTEGRATION = "tests/serving/test_serving.py"
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "--maxfail=5")
@@ -160,8 +161,20 @@ def build_wheel(folder: Path) -> Path:
 
 def check_contract(release: str, package: Path) -> str:
     """Run the contract in a release, with the unpacked wheel in `package`."""
+    tests = [SERVING, CONSTRAINTS]
+    if release not in WITHOUT_COMMAND_LINE:
+        tests.append(COMMAND_LINE)
+    return run_in(release, package, *tests)
+
+
+def check_constraints(release: str, package: Path) -> str:
+    """Run the part of the contract that says what the model is constrained by."""
+    return run_in(release, package, CONSTRAINTS)
+
+
+def run_in(release: str, package: Path, *tests: str) -> str:
+    """Run tests in a release, with the package that is in the folder `package`."""
     path = [package, overlay(RELEASES[release]), fetch(release)]
-    tests = [SERVING] if release in WITHOUT_COMMAND_LINE else [SERVING, COMMAND_LINE]
     return run(
         sys.executable, *PYTEST, *tests,
         environment={
@@ -231,6 +244,15 @@ def check_all(releases: Sequence[str], serve: bool = False) -> Iterator[Result]:
         test = check_serving if serve else check_contract
         with ThreadPoolExecutor(1 if serve else 2) as pool:
             yield from pool.map(lambda release: check(release, test, package), releases)
+
+
+def check_constraints_of(releases: Sequence[str]) -> Iterator[Result]:
+    """Check what the model is constrained by in the releases, with the repository's package."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(2) as pool:
+        yield from pool.map(
+            lambda release: check(release, check_constraints, REPOSITORY), releases
+        )
 
 
 def transformers_version(release: str) -> str:

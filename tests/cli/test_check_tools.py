@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from midm_vllm.cli.app import app
 from midm_vllm.cli.check_tools import NoTools, examine_tools, read_tools
-from midm_vllm.constants import SCHEMA_NODES_VARIABLE
+from midm_vllm.envs import SCHEMA_NODES
 
 GOOD: Any = {"type": "object", "required": ["city"], "additionalProperties": False,
              "properties": {"city": {"type": "string", "maxLength": 5}}}
@@ -107,7 +107,7 @@ def test_a_format_that_says_nothing_is_told() -> None:
 
 
 def test_the_tools_share_what_a_request_may_bring(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(SCHEMA_NODES_VARIABLE, "100")
+    monkeypatch.setenv(SCHEMA_NODES, "100")
     large = {"type": "object", "properties": {f"m{i}": {"type": "null"} for i in range(200)}}
     *_, last = examine_tools(read_tools(json.dumps([chat("f", large), chat("g", GOOD)])))
-    assert "of the 100 nodes" in last.text and SCHEMA_NODES_VARIABLE in last.text
+    assert "of the 100 nodes" in last.text and SCHEMA_NODES in last.text

@@ -18,7 +18,7 @@ NAMED = {"type": "function", "function": {"name": "f"}}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["xgrammar", "auto", "outlines"])
+@pytest.mark.parametrize("backend", ["xgrammar", "outlines"])
 def test_required_and_named_give_calls_and_strict_says_that_it_cannot(
     backend: str, untrained_checkpoint: Path, tmp_path: Path
 ) -> None:

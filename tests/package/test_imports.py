@@ -15,17 +15,19 @@ PACKAGE = Path(midm_vllm.__file__).parent
 #: Subpackage (or module at the top) -> the subpackages it may import from, itself aside.
 MAY_IMPORT = {
     "constants": set(),
+    "envs": set(),
     "markup": set(),
     "compat": set(),
     "chat": set(),
     "constrained": {"markup"},
     "models": {"compat", "chat"},
-    "serving": {"constants", "markup", "compat", "constrained", "chat"},
-    "plugin": {"constants", "compat", "chat", "serving", "models"},
+    "serving": {"constants", "envs", "markup", "compat", "constrained", "chat"},
+    "patches": {"constants", "compat", "chat", "serving", "models"},
+    "plugin": {"compat", "patches"},
     "tool_parser_plugin": {"plugin"},
     "offline": {"markup"},
-    "cli": {"__init__", "constants", "markup", "constrained", "compat", "chat", "serving", "plugin",
-            "offline"},
+    "cli": {"__init__", "constants", "envs", "markup", "constrained", "compat", "chat", "serving",
+            "plugin", "offline"},
     "__init__": set(),
     "__main__": {"cli"},
 }

@@ -12,17 +12,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from engine_configs import serve_with
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.parser.abstract_parser import DelegatingParser
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
-from midm_vllm.compat.vllm_imports import CHAT_PREPARING_MODULES, GUIDANCE_BACKEND
+from midm_vllm.compat.vllm_imports import GUIDANCE_BACKEND, ONLINE_RENDERER
 from midm_vllm.constrained.lru_cache import LRUCache
-from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE
 from midm_vllm.plugin import register
 from midm_vllm.serving import grammar_prefetch
-from midm_vllm.serving.request_grammar import UnsupportedSchema, _once, logger
-from midm_vllm.serving.grammar_prefetch import read_ahead, skip_known_grammars
+from midm_vllm.serving.request_grammar import UnsupportedSchema, _warn_once, logger
+from midm_vllm.serving.grammar_prefetch import install_prefetch, install_validation_cache
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 register()
@@ -31,7 +31,7 @@ register()
 @pytest.fixture(autouse=True)
 def _guidance(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a server that was started with the parser's defaults."""
-    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, "guidance")
+    serve_with("guidance", monkeypatch)
 
 
 class Parser(DelegatingParser):
@@ -48,29 +48,31 @@ class Tokenizer:
 class Preparing:
     """Prepares a request as vLLM's class does: it renders, and then asks for the grammar."""
 
-    def __init__(self) -> None:
+    tokenizer: Any = Tokenizer()
+
+    def __init__(self, parser: Any = Parser) -> None:
         self.renderer = self
+        self.parser = parser
 
     def get_tokenizer(self) -> Any:
         return self.tokenizer
 
-    tokenizer: Any = Tokenizer()
-
-    async def preprocess_chat(self, request: Any, parser: Any = None) -> Any:
+    async def preprocess_chat(self, request: Any) -> Any:
         await asyncio.sleep(0)
-        return parser(self.tokenizer, request.tools).adjust_request(request)
+        return self.parser(self.tokenizer, request.tools).adjust_request(request)
+
+
+class Prefetching(Preparing):
+    async def preprocess_chat(self, request: Any) -> Any:
+        return await super().preprocess_chat(request)
+
+
+install_prefetch(Prefetching)
 
 
 @pytest.fixture
 def preparing() -> Any:
-    class Hooked(Preparing):
-        async def preprocess_chat(self, request: Any, parser: Any = None) -> Any:
-            return await super().preprocess_chat(request, parser)
-
-    module = ModuleType("preparing")
-    vars(module)["Hooked"] = Hooked
-    read_ahead(module)
-    return Hooked()
+    return Prefetching()
 
 
 def request(parameters: Any, **more: Any) -> ChatCompletionRequest:
@@ -85,7 +87,7 @@ CONTAINS = {"type": "object", "properties": {"a": {"type": "array", "contains": 
 
 
 def test_the_schemas_are_read_in_the_thread(preparing: Any) -> None:
-    _once.cache_clear()  # So that what is left free is said again, where it is read.
+    _warn_once.cache_clear()  # So that what is left free is said again, where it is read.
     threads = []
 
     def note(record: logging.LogRecord) -> bool:
@@ -94,7 +96,7 @@ def test_the_schemas_are_read_in_the_thread(preparing: Any) -> None:
 
     logger.addFilter(note)
     try:
-        asked = asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+        asked = asyncio.run(preparing.preprocess_chat(request(CONTAINS)))
     finally:
         logger.removeFilter(note)
     [thread] = threads
@@ -102,16 +104,16 @@ def test_the_schemas_are_read_in_the_thread(preparing: Any) -> None:
     assert "arguments0: %json" in asked.structured_outputs.grammar
 
 
-def test_the_grammar_is_that_of_a_request_that_is_not_read_ahead(preparing: Any) -> None:
-    plain = asyncio.run(Preparing().preprocess_chat(request(CONTAINS), parser=Parser))
-    ahead = asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+def test_the_grammar_is_that_of_a_request_that_is_not_prefetched(preparing: Any) -> None:
+    plain = asyncio.run(Preparing().preprocess_chat(request(CONTAINS)))
+    ahead = asyncio.run(preparing.preprocess_chat(request(CONTAINS)))
     assert ahead.structured_outputs.grammar == plain.structured_outputs.grammar
 
 
 def test_requests_side_by_side_get_their_own_grammar(preparing: Any) -> None:
     async def both() -> list[Any]:
         return await asyncio.gather(*(
-            preparing.preprocess_chat(request({"properties": {name: {}}}), parser=Parser)
+            preparing.preprocess_chat(request({"properties": {name: {}}}))
             for name in ("first", "second")
         ))
 
@@ -122,7 +124,7 @@ def test_requests_side_by_side_get_their_own_grammar(preparing: Any) -> None:
 
 def test_a_strict_tool_is_refused_where_vllm_asks(preparing: Any) -> None:
     with pytest.raises(UnsupportedSchema, match="'f'.*'contains'"):
-        asyncio.run(preparing.preprocess_chat(request(CONTAINS, strict=True), parser=Parser))
+        asyncio.run(preparing.preprocess_chat(request(CONTAINS, strict=True)))
 
 
 @pytest.mark.parametrize("choice", ["auto", "none"])
@@ -134,7 +136,7 @@ def test_who_needs_no_grammar_does_not_wait_for_those_of_others(
         held = Event()
         grammar_prefetch._threads.small.submit(held.wait)
         try:
-            return await asyncio.wait_for(preparing.preprocess_chat(plain, parser=Parser), 60)
+            return await asyncio.wait_for(preparing.preprocess_chat(plain), 60)
         finally:
             held.set()
 
@@ -142,16 +144,16 @@ def test_who_needs_no_grammar_does_not_wait_for_those_of_others(
 
 
 def test_a_small_request_does_not_wait_for_large_ones(preparing: Any) -> None:
-    large = request({"properties": {f"m{i}": {"const": i} for i in range(1000)}})
-    assert grammar_prefetch._threads.of(large) is grammar_prefetch._threads.large
-    assert grammar_prefetch._threads.of(request({"const": "x" * 20_000})) is (
-        grammar_prefetch._threads.large)
+    large = {"properties": {f"m{i}": {"const": i} for i in range(1000)}}
+    for schema in (large, {"const": "x" * 20_000}):
+        thread = grammar_prefetch._threads.thread_for([schema])
+        assert thread is grammar_prefetch._threads.large
 
     async def small() -> Any:
         held = Event()
         grammar_prefetch._threads.large.submit(held.wait)
         try:
-            asked = preparing.preprocess_chat(request(CONTAINS), parser=Parser)
+            asked = preparing.preprocess_chat(request(CONTAINS))
             return await asyncio.wait_for(asked, 60)
         finally:
             held.set()
@@ -170,12 +172,12 @@ def test_the_threads_have_room_for_deep_schemas(
 
     monkeypatch.setattr(grammar_prefetch._threads.small, "submit", noting)
     before = threading.stack_size()
-    asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    asyncio.run(preparing.preprocess_chat(request(CONTAINS)))
     assert sizes == [16 * 1024 * 1024] and threading.stack_size() == before
 
 
 def test_a_forked_process_has_threads_of_its_own(preparing: Any) -> None:
-    asyncio.run(preparing.preprocess_chat(request(CONTAINS), parser=Parser))
+    asyncio.run(preparing.preprocess_chat(request(CONTAINS)))
     child = os.fork()
     if not child:
         made = grammar_prefetch._threads.small.submit(int)
@@ -183,7 +185,7 @@ def test_a_forked_process_has_threads_of_its_own(preparing: Any) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_the_requests_of_other_parsers_are_left_alone(preparing: Any) -> None:
+def test_the_requests_of_other_parsers_are_left_alone() -> None:
     class Other:
         tool_parser_cls = object
 
@@ -194,11 +196,11 @@ def test_the_requests_of_other_parsers_are_left_alone(preparing: Any) -> None:
             return request
 
     asked = request(CONTAINS)
-    assert asyncio.run(preparing.preprocess_chat(asked, parser=Other)) is asked
+    assert asyncio.run(Prefetching(Other).preprocess_chat(asked)) is asked
 
 
-def test_vllms_own_class_reads_ahead() -> None:
-    module = import_module(CHAT_PREPARING_MODULES[0])
+def test_vllms_own_class_prefetches() -> None:
+    module = import_module(ONLINE_RENDERER)
     assert hasattr(module.OnlineRenderer.preprocess_chat, "__wrapped__")
     assert hasattr(import_module(GUIDANCE_BACKEND).validate_guidance_grammar, "__wrapped__")
 
@@ -213,7 +215,7 @@ def test_a_grammar_is_checked_once_and_a_refused_one_each_time() -> None:
 
     module = ModuleType("backend")
     vars(module)["validate_guidance_grammar"] = check
-    skip_known_grammars(module)
+    install_validation_cache(module)
 
     def ask(grammar: str, *tokenizer: Any) -> None:
         parameters = SamplingParams(structured_outputs=StructuredOutputsParams(grammar=grammar))

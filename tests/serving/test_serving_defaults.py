@@ -7,14 +7,16 @@ where it would start a server; then real servers are started with them.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import locale
 import logging
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import openai
@@ -22,10 +24,13 @@ import pytest
 from devtools.chat_completions import answers, expected, openai_client, request, streamed_answers
 from devtools.conversations import CONVERSATIONS, Conversation
 from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, Server, run_server
+from engine_configs import configuration
 from log_lines import log_lines
+from vllm.engine.arg_utils import AsyncEngineArgs
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
-from midm_vllm.constants import GRAMMAR_BACKEND_VARIABLE
+from midm_vllm.serving import grammar_backend
+from midm_vllm.serving.server_defaults import complete_state
 
 pytestmark = pytest.mark.first
 
@@ -42,7 +47,6 @@ def parse(monkeypatch: pytest.MonkeyPatch) -> Parse:
     from vllm.entrypoints.cli.serve import ServeSubcommand
 
     monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")  # The command line sets it.
-    monkeypatch.setenv(GRAMMAR_BACKEND_VARIABLE, "")  # So do the defaults.
     started: list[argparse.Namespace] = []
     for subcommand in (ServeSubcommand, RenderSubcommand):
         monkeypatch.setattr(subcommand, "cmd", staticmethod(started.append))
@@ -148,7 +152,6 @@ def test_the_parser_alone_turns_tool_calls_on(
     assert arguments.enable_auto_tool_choice
     assert arguments.chat_template is None
     assert [line.partition(",")[0] for line in log] == [
-        "Grammars: by guidance",
         "Auto tool choice: on",
         "Chat template: the checkpoint's own",
     ]
@@ -250,29 +253,6 @@ def test_a_checkpoint_out_of_reach_is_left_to_vllm(
 OUTPUTS = "--structured-outputs-config"
 
 
-@pytest.mark.parametrize("said, backend", [
-    ((), "guidance"),
-    ((OUTPUTS, '{"enable_in_reasoning": false}'), "guidance"),
-    ((OUTPUTS, '{"backend": "auto"}'), "auto"),
-    ((OUTPUTS, '{"backend": "xgrammar"}'), "xgrammar"),
-    ((f"{OUTPUTS}.backend", "outlines"), "outlines"),
-])
-def test_guidance_writes_the_grammars_where_nobody_names_another(
-    parse: Parse, checkpoint: Path, said: tuple[str, ...], backend: str
-) -> None:
-    config = parse("serve", str(checkpoint), *PARSER, *said).structured_outputs_config
-    assert (config["backend"] if isinstance(config, dict) else config.backend) == backend
-    assert os.environ[GRAMMAR_BACKEND_VARIABLE] == backend
-
-
-def test_a_config_file_names_the_grammars_backend(
-    parse: Parse, checkpoint: Path, tmp_path: Path
-) -> None:
-    lines = 'tool-call-parser: midm-parser\nstructured-outputs-config: {"backend": "xgrammar"}\n'
-    parse("serve", str(checkpoint), "--config", config_file(tmp_path, lines))
-    assert os.environ[GRAMMAR_BACKEND_VARIABLE] == "xgrammar"
-
-
 def test_a_backend_that_would_end_the_engine_is_refused_at_the_start(
     parse: Parse, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -281,12 +261,131 @@ def test_a_backend_that_would_end_the_engine_is_refused_at_the_start(
     assert "lm-format-enforcer, as it is installed, does not work" in capsys.readouterr().err
 
 
-def test_without_the_defaults_vllm_chooses_the_grammars_backend(
-    parse: Parse, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("arguments", [
+    ("serve",), ("launch", "render"), ("serve", "--enforce-eager"),
+], ids=" ".join)
+def test_without_a_model_none_is_read(
+    parse: Parse, arguments: tuple[str, ...], log: list[str]
+) -> None:
+    """vLLM's default model is not the one that a launcher serves which names its own later."""
+    parsed = parse(*arguments, *PARSER)
+    assert parsed.enable_auto_tool_choice
+    assert parsed.chat_template is None and not parsed.default_chat_template_kwargs
+    assert [line.partition(",")[0] for line in log] == ["Auto tool choice: on"]
+
+
+def test_without_a_model_the_packaged_template_can_be_named(parse: Parse) -> None:
+    parsed = parse("serve", *PARSER, "--chat-template", "midm")
+    assert parsed.chat_template == PACKAGED and not parsed.default_chat_template_kwargs
+
+
+def vllm_options() -> Any:
+    """vLLM's options as launchers have them that take some of their own, too."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = FrontendArgs.add_cli_args(FlexibleArgumentParser())
+    return AsyncEngineArgs.add_cli_args(parser)
+
+
+def test_a_launcher_that_knows_some_options_itself_has_the_defaults(old_checkpoint: Path) -> None:
+    arguments = [*PARSER, "--model", str(old_checkpoint), "--model_name", "midm"]
+    parsed, rest = vllm_options().parse_known_args(arguments)
+    assert parsed.enable_auto_tool_choice and parsed.chat_template == PACKAGED
+    assert rest == ["--model_name", "midm"]
+
+
+class StateWasInitialized(Exception):
+    """The server's state would be built now."""
+
+
+@pytest.fixture
+def state_arguments(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """The arguments that vLLM builds a server's state from, where a launcher makes them itself."""
+    from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+
+    def arguments(model: Path, **frontend: Any) -> Any:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.entrypoints.launchers.cli_args import FrontendArgs
+
+        engine_args = AsyncEngineArgs(model=str(model))
+        options = {**vars(engine_args), **vars(FrontendArgs(**frontend))}
+        args = argparse.Namespace(**options)
+
+        class Client:
+            @property
+            def vllm_config(self) -> Any:
+                raise StateWasInitialized
+
+        with pytest.raises(StateWasInitialized):
+            asyncio.run(init_app_state(Client(), None, args, ("generate",)))
+        return args
+
+    return arguments
+
+
+def test_a_launcher_that_parses_no_options_has_the_defaults(
+    state_arguments: Callable[..., Any], old_checkpoint: Path, checkpoint: Path
+) -> None:
+    args = state_arguments(old_checkpoint, tool_call_parser="midm-parser")
+    assert args.enable_auto_tool_choice and args.chat_template == PACKAGED
+    assert "<|eot_id|>" in args.default_chat_template_kwargs["control_tokens"]
+    named = {"tool_call_parser": "midm-parser", "chat_template": "midm"}
+    assert state_arguments(checkpoint, **named).chat_template == PACKAGED
+    args = state_arguments(checkpoint, tool_call_parser="midm-parser")
+    assert args.chat_template is None
+
+
+def test_a_launcher_with_another_parser_sees_no_difference(
+    state_arguments: Callable[..., Any], old_checkpoint: Path
+) -> None:
+    args = state_arguments(old_checkpoint, tool_call_parser="hermes")
+    assert not args.enable_auto_tool_choice and args.chat_template is None
+
+
+def test_what_was_parsed_is_not_completed_once_more(
+    parse: Parse, checkpoint: Path, log: list[str]
+) -> None:
+    parsed = parse("serve", str(checkpoint), *PARSER, "--no-enable-auto-tool-choice")
+    log.clear()
+    complete_state(parsed)
+    assert not parsed.enable_auto_tool_choice and not log
+
+
+@pytest.mark.parametrize("config", ['{"enable_in_reasoning": true}', '{"backend": "auto"}'])
+def test_options_about_another_backend_leave_the_choice_of_the_grammar_backend(
+    parse: Parse, checkpoint: Path, config: str
+) -> None:
+    """As many options have the word in their name."""
+    options = (OUTPUTS, config, "--distributed-executor-backend", "mp")
+    parsed = parse("serve", str(checkpoint), *PARSER, *options)
+    outputs = AsyncEngineArgs.from_cli_args(parsed).create_structured_outputs_config()
+    assert outputs.backend == "auto"
+    configured = SimpleNamespace(structured_outputs_config=outputs)
+    grammar_backend.choose_for(configured)
+    assert outputs.backend == "guidance"
+
+
+@pytest.mark.parametrize("backend", ["xgrammar", "outlines", "guidance"])
+def test_a_grammar_backend_that_somebody_names_stays(backend: str) -> None:
+    configured = configuration(backend)
+    grammar_backend.choose_for(configured)
+    assert configured.structured_outputs_config.backend == backend
+
+
+def test_a_backend_that_would_end_the_engine_is_refused_in_every_launcher() -> None:
+    with pytest.raises(ValueError, match="lm-format-enforcer, as it is installed"):
+        grammar_backend.choose_for(configuration("lm-format-enforcer"))
+
+
+def test_without_the_defaults_vllm_chooses_the_grammar_backend(
+    monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIDM_VLLM_SERVING_DEFAULTS", "0")
-    parse("serve", str(checkpoint), *PARSER)
-    assert os.environ[GRAMMAR_BACKEND_VARIABLE] == "auto"
+    configured = configuration("auto")
+    grammar_backend.choose_for(configured)
+    assert configured.structured_outputs_config.backend == "auto"
 
 
 @pytest.mark.parametrize("other", [(), ("--tool-call-parser", "hermes")], ids=["none", "hermes"])

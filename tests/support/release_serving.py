@@ -1,8 +1,9 @@
 """The chat serving class of whichever vLLM release is installed, over a stand-in engine.
 
 What is vLLM's own here: the serving class with its streaming generator and its full response, the
-parser it looks up by name, the request and response types. What stands in: the engine, which
-yields given deltas, and what it knows of a model.
+class that prepares a request (from 0.24), the check of its constraints, the parser it looks up by
+name, the request and response types. What stands in: the engine, which yields given deltas, the
+chat template, and what vLLM knows of a model.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 from devtools.chat_completions import Answer, answers, streamed_answers
+from llguidance import LLMatcher, LLTokenizer
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
@@ -36,14 +41,32 @@ SPECIAL_TOKENS = ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"]
 END_OF_TEXT, END_OF_TURN = 1, 2
 
 
-class Serving:
-    """An ``OpenAIServingChat`` with tool calls switched on."""
+@dataclass(frozen=True)
+class Constraint:
+    """What the engine is told to constrain an output with; ``kind`` is "" for nothing."""
 
-    def __init__(self, parser: str = PARSER) -> None:
+    kind: str = ""
+    value: Any = None
+    backend: str | None = None
+
+    def accepts(self, text: str) -> bool:
+        """Whether a model that is constrained by this grammar can write the text, and end."""
+        assert self.kind == "grammar", self
+        # Tokens are bytes here, so a special token is its text.
+        grammar = re.sub(r"(<\|\w+\|>)", r'"\1"', self.value)
+        matcher = LLMatcher(LLTokenizer("byte"), grammar, log_level=0)
+        data = list(text.encode())
+        return matcher.try_consume_tokens(data) == len(data) and bool(matcher.is_accepting())
+
+
+class Serving:
+    """An ``OpenAIServingChat`` with tool calls switched on, in a server with a grammar backend."""
+
+    def __init__(self, parser: str = PARSER, backend: str = "auto") -> None:
         self.tokenizer = _tokenizer()
         self._runner = asyncio.Runner()
         config = SimpleNamespace(model_type="llama")
-        model = SimpleNamespace(
+        model = self._model = SimpleNamespace(
             model="midm",
             max_model_len=32768,
             hf_config=config,
@@ -52,10 +75,25 @@ class Serving:
             override_generation_config={},
             logits_processors=None,
             get_diff_sampling_param=dict,
+            multimodal_config=None,
+            is_multimodal_model=False,
+            supports_multimodal_inputs=False,
+            is_encoder_decoder=False,
+            enable_prompt_embeds=False,
+            renderer_num_workers=1,
+            is_diffusion=False,
         )
+        self._config = SimpleNamespace(
+            model_config=model,
+            parallel_config=SimpleNamespace(_api_process_rank=0),
+            observability_config=None,
+            structured_outputs_config=_outputs_config(backend),
+        )
+        renderer = _renderer(self._config, self.tokenizer)
+        self._online_renderer = _online_renderer(model, renderer, parser)
         parts = {
             "model_config": model,
-            "renderer": SimpleNamespace(tokenizer=self.tokenizer),
+            "renderer": renderer,
             "processor": None,
             "input_processor": None,
             "io_processor": None,
@@ -69,8 +107,8 @@ class Serving:
             request_logger=None,
             chat_template=None,
             chat_template_content_format="auto",
-            online_renderer=None,
-            openai_serving_render=None,
+            online_renderer=self._online_renderer,
+            openai_serving_render=self._online_renderer,
             enable_auto_tools=True,
             tool_parser=parser,
         )
@@ -79,9 +117,26 @@ class Serving:
         self._runner.close()
 
     def request(self, **options: Any) -> Any:
-        return vllm_imports.ChatCompletionRequest(
-            model="midm", messages=[{"role": "user", "content": "?"}], tools=TOOLS, **options
+        asked = {"messages": [{"role": "user", "content": "?"}], "tools": TOOLS, **options}
+        return vllm_imports.ChatCompletionRequest(model="midm", **asked)
+
+    def prepare(self, request: Any) -> Constraint:
+        """Prepare a request as vLLM does before it goes to the engine (from 0.24).
+
+        Raises what vLLM answers with 400.
+        """
+        self._runner.run(self._online_renderer.render_chat(request))
+        parameters = request.to_sampling_params(100, {})
+        parameters._validate_structured_outputs(
+            self._model, self._config.structured_outputs_config, self.tokenizer
         )
+        outputs = parameters.structured_outputs
+        kinds = "json", "regex", "choice", "grammar", "json_object", "structural_tag"
+        set_ = [kind for kind in kinds if getattr(outputs, kind, None) is not None]
+        if not set_:
+            return Constraint()
+        [kind] = set_
+        return Constraint(kind, getattr(outputs, kind), outputs._backend)
 
     def stream(
         self,
@@ -92,6 +147,13 @@ class Serving:
     ) -> list[Answer]:
         """One answer per choice, each given as its deltas; the choices' deltas take turns."""
         request = self.request(stream=True, n=len(choices), **options)
+        return self.stream_to(request, *choices, finish_reason=finish_reason, end=end)
+
+    def stream_to(
+        self, request: Any, *choices: Sequence[str], finish_reason: str = "stop",
+        end: int = END_OF_TURN,
+    ) -> list[Answer]:
+        """The same to a request that may have been prepared."""
         deltas = []
         for turn in range(max(map(len, choices))):
             for index, texts in enumerate(choices):
@@ -103,7 +165,10 @@ class Serving:
         return streamed_answers(chunks, len(choices))
 
     def complete(self, text: str, finish_reason: str = "stop", **options: Any) -> Answer:
-        request = self.request(**options)
+        return self.complete_to(self.request(**options), text, finish_reason)
+
+    def complete_to(self, request: Any, text: str, finish_reason: str = "stop") -> Answer:
+        """The same to a request that may have been prepared."""
         outputs = [_output(0, text, finish_reason)]
         generate = self._generate("chat_completion_full_generator", request, outputs)
         response = self._runner.run(generate)
@@ -118,6 +183,10 @@ class Serving:
             parser = self._chat.parser_cls.tool_parser_cls
         takes_tools = "tools" in inspect.signature(vllm_imports.ToolParser.__init__).parameters
         return parser(self.tokenizer, *([request.tools] if takes_tools else []))
+
+    def whole_parser(self, request: Any) -> Any:
+        """What reads a stream for the server (from 0.24): it has the tool parser in it."""
+        return self._chat.parser_cls(self.tokenizer, request.tools)
 
     def _generate(self, method: str, request: Any, outputs: list[RequestOutput]) -> Any:
         available: dict[str, Any] = {}
@@ -149,6 +218,59 @@ class Serving:
                 raise RuntimeError(f"The server answered with an error: {chunk}")
             chunks.append(ChatCompletionChunk.model_validate(chunk))
         raise RuntimeError("The stream ended without [DONE].")
+
+
+def _outputs_config(backend: str) -> Any:
+    try:
+        from vllm.config import StructuredOutputsConfig  # From 0.11.
+    except ImportError:
+        return SimpleNamespace(backend=backend)
+    return StructuredOutputsConfig(backend=backend)
+
+
+def _renderer(config: Any, tokenizer: Any) -> Any:
+    """A renderer of vLLM's (from 0.24) whose prompts are always the same."""
+    if _online_renderer_class() is None:
+        return SimpleNamespace(tokenizer=tokenizer)
+    from vllm.renderers.base import BaseRenderer
+
+    class Renderer(BaseRenderer):
+        def render_messages(self, *arguments: Any) -> Any:
+            raise NotImplementedError
+
+        async def render_chat_async(self, *arguments: Any, **named: Any) -> Any:
+            return [[]], [{"prompt_token_ids": PROMPT_IDS}]
+
+    return Renderer(config, tokenizer)
+
+
+def _online_renderer(model: Any, renderer: Any, parser: str) -> Any:
+    """What prepares chat requests from 0.24; None before."""
+    kind = _online_renderer_class()
+    return kind and _call(
+        kind,
+        model_config=model,
+        renderer=renderer,
+        model_registry=None,
+        request_logger=None,
+        chat_template=None,
+        chat_template_content_format="auto",
+        enable_auto_tools=True,
+        tool_parser=parser,
+    )
+
+
+def _online_renderer_class() -> Any:
+    places = (
+        (vllm_imports.ONLINE_RENDERER, "OnlineRenderer"),  # From 0.25.
+        (vllm_imports.RENDERING_SERVER, "OpenAIServingRender"),  # In 0.24.
+    )
+    for module, name in places:
+        try:
+            return getattr(import_module(module), name)
+        except (ImportError, AttributeError):
+            continue
+    return None
 
 
 def _tokenizer() -> PreTrainedTokenizerFast:

@@ -1,0 +1,194 @@
+"""Every change that this package makes to vLLM and Transformers, and what is lost without it.
+
+To add one, write a function that gets the module and changes it, and a row of :data:`PATCHES`: the
+target, the modules that have held it (the newest first), the function, the loss as the end of the
+sentence "Without this change …", and the releases if only some need it. Import what the change
+calls inside the function, so that processes without the target do not pay for it. Keep the
+function free of checks: a missing target or an exception becomes a warning in the log, and
+``tests/package/test_patches.py`` removes each target in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from midm_vllm.compat import engine_config
+from midm_vllm.compat.capabilities import has
+from midm_vllm.compat.patching import Patch
+from midm_vllm.compat.vllm_imports import (
+    APP_STATE_MODULES,
+    ARGUMENT_PARSER_MODULES,
+    CHAT_TEMPLATE_REGISTRY,
+    GUIDANCE_BACKEND,
+    ONLINE_RENDERER,
+    RENDERER_BASE,
+    RENDERING_SERVER,
+    SERVING_CHAT_MODULES,
+    TOOL_PARSER_MODULES,
+)
+from midm_vllm.constants import TOOL_PARSER_NAME
+from midm_vllm.models.registration import MODEL_PATCHES
+
+
+#: Marks what has been changed.
+_COMPLETED = "completed_for_midm"
+
+
+def _register_tool_parser(module: ModuleType) -> None:
+    if has("parser grammars"):
+        place = "midm_vllm.serving.tool_parser", "MidmToolParser"
+    else:
+        place = "midm_vllm.serving.tool_parser_pre_0_24", "OlderMidmToolParser"
+    manager = module.ToolParserManager
+    if has("lazy parsers"):
+        manager.register_lazy_module(TOOL_PARSER_NAME, *place)
+    else:
+        # Who imports this package of vLLM gets all of vLLM's parsers imported with it.
+        parser = getattr(import_module(place[0]), place[1])
+        manager.register_module(TOOL_PARSER_NAME, module=parser)
+
+
+def _complete_arguments(module: ModuleType) -> None:
+    """Complete what the outermost of vLLM's argument parsers returns."""
+    parser_class = module.FlexibleArgumentParser
+    is_parsing = False
+
+    def completing(parse: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(parse)
+        def parse_and_complete(
+            self: argparse.ArgumentParser,
+            args: list[str] | None = None,
+            namespace: argparse.Namespace | None = None,
+        ) -> Any:
+            nonlocal is_parsing
+            if is_parsing:
+                return parse(self, args, namespace)
+            from midm_vllm.serving.server_defaults import complete_arguments, offer_parser
+
+            is_parsing = True
+            try:
+                offer_parser(self)
+                result = parse(self, args, namespace)
+            finally:
+                is_parsing = False
+            parsed = result[0] if isinstance(result, tuple) else result
+            complete_arguments(parsed, self, sys.argv[1:] if args is None else args)
+            return result
+
+        return parse_and_complete
+
+    if not hasattr(parser_class, _COMPLETED):  # Both modules may hold the class.
+        setattr(parser_class, _COMPLETED, True)
+        parser_class.parse_args = completing(parser_class.parse_args)
+        parser_class.parse_known_args = completing(parser_class.parse_known_args)
+
+
+def _complete_state(module: ModuleType) -> None:
+    """Complete the arguments of launchers that make them without vLLM's argument parser."""
+    init_app_state = module.init_app_state
+    if hasattr(init_app_state, _COMPLETED):  # Both modules may hold the function.
+        return
+    signature = inspect.signature(init_app_state)
+
+    @functools.wraps(init_app_state)
+    async def complete_and_init(*arguments: Any, **named: Any) -> Any:
+        from midm_vllm.serving.server_defaults import complete_state
+
+        complete_state(signature.bind(*arguments, **named).arguments["args"])
+        return await init_app_state(*arguments, **named)
+
+    setattr(complete_and_init, _COMPLETED, True)
+    module.init_app_state = complete_and_init  # type: ignore[attr-defined]
+
+
+def _observe_engine(module: ModuleType) -> None:
+    initialize = module.BaseRenderer.__init__
+
+    @functools.wraps(initialize)
+    def initialize_and_observe(self: Any, *arguments: Any, **named: Any) -> None:
+        initialize(self, *arguments, **named)
+        engine_config.observe(self.config)
+
+    module.BaseRenderer.__init__ = initialize_and_observe
+
+
+def _prefetch_grammars(module: ModuleType) -> None:
+    from midm_vllm.serving.grammar_prefetch import install_prefetch
+
+    install_prefetch(getattr(module, "OnlineRenderer", None) or module.OpenAIServingRender)
+
+
+def _cache_validation(module: ModuleType) -> None:
+    from midm_vllm.serving.grammar_prefetch import install_validation_cache
+
+    install_validation_cache(module)
+
+
+def _keep_last_delta(module: ModuleType) -> None:
+    from midm_vllm.serving.tool_parser_pre_0_24 import keep_last_delta
+
+    keep_last_delta(module.OpenAIServingChat)
+
+
+def _register_template_fallback(module: ModuleType) -> None:
+    from midm_vllm.chat.template_selection import register_template_fallback
+
+    register_template_fallback(module)
+
+
+PATCHES: tuple[Patch, ...] = (
+    Patch(
+        "ToolParserManager", TOOL_PARSER_MODULES, _register_tool_parser,
+        "vLLM does not know --tool-call-parser midm-parser",
+    ),
+    Patch(
+        "FlexibleArgumentParser.parse_args", ARGUMENT_PARSER_MODULES, _complete_arguments,
+        "midm-parser needs --enable-auto-tool-choice, and --chat-template for checkpoints whose "
+        "template has no tool support",
+    ),
+    Patch(
+        "init_app_state", APP_STATE_MODULES, _complete_state,
+        "launchers that embed vLLM need enable_auto_tool_choice=True and a chat_template for "
+        "midm-parser",
+    ),
+    Patch(
+        "BaseRenderer.__init__", (RENDERER_BASE,), _observe_engine,
+        "midm-parser cannot see the server's grammar backend: it rejects strict tools, and "
+        "required and named calls are constrained by vLLM's own JSON schema",
+        since="0.24",
+    ),
+    Patch(
+        "OnlineRenderer.preprocess_chat", (ONLINE_RENDERER,), _prefetch_grammars,
+        "a new, large tool schema delays the server's other streams by some 0.1 s",
+        since="0.25",
+    ),
+    Patch(
+        "OpenAIServingRender.preprocess_chat", (RENDERING_SERVER,), _prefetch_grammars,
+        "a new, large tool schema delays the server's other streams by some 0.1 s",
+        since="0.24", until="0.24",
+    ),
+    Patch(
+        "validate_guidance_grammar", (GUIDANCE_BACKEND,), _cache_validation,
+        "the grammar of the same tools is checked anew with every request",
+        since="0.24",
+    ),
+    Patch(
+        "OpenAIServingChat._should_check_for_unstreamed_tool_arg_tokens", SERVING_CHAT_MODULES,
+        _keep_last_delta, "the last streamed arguments of a call arrive twice, or broken",
+        until="0.22", required=True,
+    ),
+    Patch(
+        "register_chat_template_fallback_path", (CHAT_TEMPLATE_REGISTRY,),
+        _register_template_fallback,
+        "a Mi:dm 2.0 checkpoint without a chat template needs --chat-template",
+        since="0.9",
+    ),
+    *MODEL_PATCHES,
+)
