@@ -3,45 +3,46 @@
     call = a JSON object with a string member "name"
            and at most one of "arguments" and "parameters"
 
-What belongs here: when a call is certain, which characters are its arguments,
-how an object ends that the model wrote badly. What stands around the object,
-and where its text goes if it proves to be no call, is :mod:`reader`'s.
+What belongs here: when a call is committed, which characters are its arguments,
+and how a malformed object ends. What surrounds the object, and where its text
+goes if it is no call, belongs to :mod:`reader`.
 
-* Until a call is certain (it has a name, and its arguments have begun or its
-  object has ended) its text is held.
+* A call is committed once it has a name, and its arguments have begun or its
+  object has ended. Until then its text is held.
 * From then on nothing is held but what may be part of a tag or of an escape
-  (``_carry``, a dozen characters at most), and nothing is taken back.
+  (``TextBuffer.carry``, a dozen characters at most), and nothing is taken back.
 * A tag inside a JSON string is text; outside one it ends the block.
-* Before a call is certain, a backslash outside a string breaks its JSON: the
+* Before a call is committed, a backslash outside a string breaks its JSON: the
   rule that keeps reading linear (see :mod:`reader`).
 """
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Literal
 
-from midm_vllm.markup.events import ArgumentText, CallEnded, CallRepaired, CallStarted, Repair
-from midm_vllm.markup.text_buffer import HeldText
+from midm_vllm.markup.event_writer import EventWriter
+from midm_vllm.markup.events import ArgumentText, Repair
 from midm_vllm.markup.json_escapes import (
     ESCAPE,
     LONGEST_ESCAPE,
     UNFINISHED_ESCAPE,
+    decode,
     decode_escape,
 )
 from midm_vllm.markup.tags import TAGS, unfinished_tag
+from midm_vllm.markup.text_buffer import TextBuffer
 
 NAME_KEY = "name"
 ARGUMENT_KEYS = ("arguments", "parameters")
 
 _CLOSERS = {"{": "}", "[": "]"}
 
-_whitespace_run = re.compile(r"[ \t\n\r]*")
 _scalar_run = re.compile(r'[^ \t\n\r,:{}\[\]"<\\]*')
 _scalar_start = frozenset("-0123456789tfn")
 _in_string_stop = re.compile(r'["\\]')
-# To a string's closing quote, or to the delta's end: then a group tells of a last backslash.
+# To a string's closing quote, or to the delta's end: then the group holds a last backslash.
 _STRING = r'[^"\\]*(?:\\.[^"\\]*)*(?:"|(\\?)\Z)'
 # Everything in a value that changes no state: also whole strings.
 _INERT = rf'[^"{{}}\[\]<\\]*(?:"{_STRING}[^"{{}}\[\]<\\]*)*'
@@ -50,55 +51,39 @@ _match_inert_run = re.compile(_INERT, re.DOTALL).match
 _match_string_and_inert_run = re.compile(_STRING + _INERT, re.DOTALL).match
 
 
-class CallObject(HeldText, ABC):
-    """Reads the object of one call, state by state; the class below it reads the rest.
+#: How an object ends; the buffer's position says where. "closed": with its bracket, or the
+#: array's; read on behind it. "tag": at a tag, with brackets open. "next object": at that
+#: object's brace; its own is missing. "broken": it cannot be a call, or the rest of one.
+#: Strings, because Python 3.10 and 3.11 look up an Enum's members slowly.
+End = Literal["closed", "tag", "next object", "broken"]
 
-    A state is a method that reads from ``_position`` as far as it goes.
+
+class CallParser:
+    """Parses one object, whose brace is at the buffer's position.
+
+    A state is a method that reads from the buffer's position as far as it goes, and
+    returns how the object ends if it does.
+
+    Attributes:
+        is_committed: Whether the object is certain to be a call; its events are written.
     """
 
-    _state: Callable[..., None]
-    _index: int
-    _block_has_calls: bool
-    _in_array: bool
-    # What has been told of the last call.
-    _repairs: list[Repair]
-    # What is known of the object being read; see _start_object.
-    _name: str | None
-    _committed: bool
-    _arguments_ended: bool
+    __slots__ = (
+        "state", "is_committed", "_buffer", "_writer", "_name", "_early_arguments",
+        "_early_repairs", "_has_arguments", "_arguments_ended", "_has_argument_text", "_string",
+        "_key", "_is_argument", "_brackets", "_in_string", "_escaped",
+    )
 
-    # How an object ends.
-
-    @abstractmethod
-    def _leave_object(self) -> None:
-        """The object is complete: go on behind it."""
-
-    @abstractmethod
-    def _end_block(self, tag: int) -> None:
-        """The block ends at the tag at ``tag``."""
-
-    @abstractmethod
-    def _give_up(self) -> None:
-        """What stands here cannot be (the rest of) a call."""
-
-    def _at_tag(self, act: Callable[[int], None]) -> bool:
-        """Act if a tag stands here, wait if it may be one; False if there is none."""
-        text, position = self._text, self._position
-        if text.startswith(TAGS, position):
-            act(position)
-        elif unfinished_tag(text, position, *TAGS) == position:
-            self._wait(position)
-        else:
-            return False
-        return True
-
-    # Outside its values.
-
-    def _start_object(self) -> None:
-        self._name = None
-        self._committed = False
+    def __init__(
+        self, buffer: TextBuffer, writer: EventWriter, repairs: tuple[Repair, ...] = ()
+    ) -> None:
+        self._buffer = buffer
+        self._writer = writer
+        self.is_committed = False
+        self._name: str | None = None
+        # What is written when the call is committed.
         self._early_arguments: list[str] = []
-        self._early_repairs: tuple[Repair, ...] = ()
+        self._early_repairs = repairs
         self._has_arguments = False
         self._arguments_ended = False
         self._has_argument_text = False
@@ -109,140 +94,126 @@ class CallObject(HeldText, ABC):
         self._brackets: list[str] = []
         self._in_string = False
         self._escaped = False
+        self.state: Callable[[CallParser], End | None] = CallParser._member
+        buffer.hold(buffer.position)
+        buffer.position += 1
 
-    def _enter_object(self) -> None:
-        self._start_object()
-        self._hold(self._position)
-        self._position += 1
-        self._state = CallObject._member
+    def cut_off(self, carry: str) -> None:
+        """The output has ended inside a call that is committed, behind ``carry``."""
+        if self._arguments_ended:
+            # Behind the arguments only markup was held.
+            self._writer.repair(Repair.BRACKET_MISSING)
+            self._writer.repair(Repair.CLOSING_TAG_MISSING)
+        else:
+            self._add_argument(carry)
 
-    def _next_character(self) -> str:
-        """The next character that is no whitespace; "" where the delta has none."""
-        match = _whitespace_run.match(self._text, self._position)
-        self._position = match.end() if match else self._position
-        return self._text[self._position : self._position + 1]
+    # Outside its values.
 
-    def _member(self) -> None:
-        character = self._next_character()
+    def _member(self) -> End | None:
+        character = self._buffer.next_character()
         if character == '"':
             self._key = None
-            self._position += 1
-            self._state = CallObject._short_string
-        elif character:
-            self._end_object_or_give_up(character)
+            self._buffer.position += 1
+            self.state = CallParser._short_string
+            return None
+        return self._end_object_or_break(character) if character else None
 
-    def _colon(self) -> None:
-        character = self._next_character()
+    def _colon(self) -> End | None:
+        character = self._buffer.next_character()
         if character == ":":
-            self._position += 1
-            self._state = CallObject._value
-        elif character:
-            self._give_up()
+            self._buffer.position += 1
+            self.state = CallParser._value
+            return None
+        return "broken" if character else None
 
-    def _after_value(self) -> None:
-        character = self._next_character()
+    def _after_value(self) -> End | None:
+        character = self._buffer.next_character()
         if character == ",":
-            self._position += 1
-            self._state = CallObject._member
-        elif character == "}" and self._name is not None:
-            self._end_object()
-        elif character == "<" and self._name is not None:
-            if not self._at_tag(self._close_early):
-                self._give_up()
-        elif character:
-            self._end_object_or_give_up(character)
+            self._buffer.position += 1
+            self.state = CallParser._member
+            return None
+        if self._name is not None:
+            if character == "}":
+                return self._end_object()
+            if character == "<":
+                return self._end_at_tag()
+        return self._end_object_or_break(character) if character else None
 
-    def _end_object_or_give_up(self, character: str) -> None:
-        """Where JSON wants something else, a call that is certain may still end."""
-        if self._committed and character in "}]":
-            self._repair(Repair.TRAILING_COMMA if character == "}" else Repair.BRACKET_MISSING)
-            self._end_object()
-        elif self._committed and character == "{":
-            # The model forgot this object's brace and began the next one.
-            self._repair(Repair.BRACKET_MISSING)
-            self._enter_next_object()
-        elif not (self._committed and character == "<" and self._at_tag(self._close_early)):
-            self._give_up()
+    def _end_object_or_break(self, character: str) -> End | None:
+        """Where JSON wants something else, a committed call may still end."""
+        if not self.is_committed:
+            return "broken"
+        if character in "}]":
+            self._writer.repair(
+                Repair.TRAILING_COMMA if character == "}" else Repair.BRACKET_MISSING
+            )
+            return self._end_object()
+        if character == "{":
+            self._writer.repair(Repair.BRACKET_MISSING)
+            self._buffer.drop()
+            return "next object"
+        return self._end_at_tag() if character == "<" else "broken"
 
-    def _end_object(self) -> None:
+    def _end_object(self) -> End:
         self._complete_call()
-        self._drop_held()
-        self._committed = False
-        self._position += 1
-        self._leave_object()
+        self._buffer.drop()
+        self._buffer.position += 1
+        return "closed"
 
-    def _enter_next_object(self) -> None:
-        self._drop_held()
-        self._enter_object()
-
-    def _close_early(self, tag: int) -> None:
-        """A tag, with the object still open: the model said that it is done."""
+    def _end_at_tag(self) -> End | None:
+        """End the call if a tag stands here: the model considers it complete."""
+        if not self._buffer.is_at_tag():
+            return None if self._buffer.wait_for_tag() else "broken"
         if self._name is None:
-            self._position = tag
-            self._give_up()
-            return
+            return "broken"
         self._complete_call()
-        self._repair(Repair.BRACKET_MISSING)
-        self._end_block(tag)
+        self._writer.repair(Repair.BRACKET_MISSING)
+        return "tag"
 
     # The call.
 
     def _commit(self) -> None:
         assert self._name is not None
-        self._drop_held()
-        self._committed = True
-        self._index += 1
-        self._events.append(CallStarted(self._index, self._name))
-        self._repairs = []
-        if self._in_array:
-            self._repair(Repair.ARRAY_OF_CALLS)
-        elif self._block_has_calls:
-            self._repair(Repair.SEVERAL_IN_BLOCK)
+        self._buffer.drop()
+        self.is_committed = True
+        self._writer.start_call(self._name)
         for repair in self._early_repairs:
-            self._repair(repair)
-        self._block_has_calls = True
-        self._argument("".join(self._early_arguments))
+            self._writer.repair(repair)
+        self._add_argument("".join(self._early_arguments))
 
     def _complete_call(self) -> None:
-        if not self._committed:
+        if not self.is_committed:
             self._commit()
         if not self._arguments_ended:
             self._end_arguments()
 
     def _end_arguments(self) -> None:
         if self._brackets and self._is_argument:
-            self._argument("".join(reversed(self._brackets)))
+            self._add_argument("".join(reversed(self._brackets)))
         self._arguments_ended = True
-        if not self._committed:
+        if not self.is_committed:
             return
         if not self._has_argument_text:
-            self._repair(Repair.ARGUMENTS_MISSING)
-            self._argument("{}")
-        self._events.append(CallEnded(self._index))
+            self._writer.repair(Repair.ARGUMENTS_MISSING)
+            self._add_argument("{}")
+        self._writer.end_call()
         # The rest of the object is markup, unless it breaks: then it is text.
-        self._hold(self._position)
+        self._buffer.hold(self._buffer.position)
 
-    def _argument(self, text: str) -> None:
+    def _add_argument(self, text: str) -> None:
         if not text:
             return
-        if self._committed:
+        if self.is_committed:
             self._has_argument_text = True
-            self._events.append(ArgumentText(self._index, text))
+            writer = self._writer
+            writer.events.append(ArgumentText(writer.index, text))
         else:
             self._early_arguments.append(text)
 
-    # What the model wrote otherwise than it was taught. None of this is on a delta's usual way.
-
     def _repair(self, repair: Repair) -> None:
-        """Tell it of the last call, once."""
-        if repair not in self._repairs:
-            self._repairs.append(repair)
-            self._events.append(CallRepaired(self._index, repair))
-
-    def _repair_object(self, repair: Repair) -> None:
-        """Tell it of the object being read, as soon as that is a call."""
-        if self._committed:
-            self._repair(repair)
+        """Report a repair of this object, as soon as it is a call."""
+        if self.is_committed:
+            self._writer.repair(repair)
         else:
             self._early_repairs += (repair,)
 
@@ -250,96 +221,95 @@ class CallObject(HeldText, ABC):
 
     def _short_string(self) -> None:
         """A key, or the value of the name: read whole, then decoded."""
-        text, start = self._text, self._position
+        text, start = self._buffer.text, self._buffer.position
         position = start + self._escaped
         self._escaped = False
         while match := _in_string_stop.search(text, position):
             position = match.end()
             if match[0] == '"':
                 self._string.append(text[start : position - 1])
-                self._position = position
-                self._end_short_string(ESCAPE.sub(decode_escape, "".join(self._string)))
+                self._buffer.position = position
+                self._end_short_string(decode("".join(self._string)))
                 return
             self._escaped = position == len(text)
             position += 1
         self._string.append(text[start:])
-        self._position = len(text)
+        self._buffer.position = len(text)
 
     def _end_short_string(self, string: str) -> None:
         self._string.clear()
         if self._key is None:
             self._key = string
-            self._state = CallObject._colon
+            self.state = CallParser._colon
             return
         self._name = string
-        self._state = CallObject._after_value
+        self.state = CallParser._after_value
         if self._has_arguments:
             self._commit()
             self._end_arguments()
 
-    def _value(self) -> None:
-        character = self._next_character()
+    def _value(self) -> End | None:
+        character = self._buffer.next_character()
         if not character:
-            return
-        self._is_argument = self._key in ARGUMENT_KEYS and not self._committed
-        if self._key == NAME_KEY and self._name is not None or (
-            self._committed and self._key in ARGUMENT_KEYS
-        ):
-            self._repair_object(Repair.MEMBER_REPEATED)
-        if self._key == NAME_KEY and not self._committed:
+            return None
+        is_argument = self._key in ARGUMENT_KEYS
+        if self._key == NAME_KEY and self._name is not None or is_argument and self.is_committed:
+            self._repair(Repair.MEMBER_REPEATED)
+        if self._key == NAME_KEY and not self.is_committed:
             if character != '"':
-                self._give_up()
-                return
-            self._position += 1
-            self._state = CallObject._short_string
-            return
+                return "broken"
+            self._buffer.position += 1
+            self.state = CallParser._short_string
+            return None
+        self._is_argument = is_argument and not self.is_committed
         if character in "{[":
-            state = CallObject._nested
-        elif character == '"' and self._is_argument:
-            state = CallObject._argument_string
-            self._position += 1
+            state = CallParser._nested
         elif character == '"':
-            state = CallObject._other_string
-            self._position += 1
+            state = CallParser._argument_string if self._is_argument else CallParser._other_string
+            self._buffer.position += 1
         elif character in _scalar_start:
-            state = CallObject._scalar
+            state = CallParser._scalar
         else:
-            self._give_up()
-            return
+            return "broken"
         if self._is_argument:
             if self._has_arguments:
-                self._give_up()
-                return
+                return "broken"
             self._has_arguments = True
+            self._has_argument_text = character in "{["
             if self._key == "parameters":
-                self._repair_object(Repair.PARAMETERS_KEY)
+                self._repair(Repair.PARAMETERS_KEY)
             if character == '"':
-                self._repair_object(Repair.ARGUMENTS_AS_TEXT)
+                self._repair(Repair.ARGUMENTS_AS_TEXT)
             if self._name is not None:
                 self._commit()
-        self._state = state
+        self.state = state
+        return None
 
     def _end_value(self, position: int) -> None:
-        self._position = position
-        self._state = CallObject._after_value
+        self._buffer.position = position
+        self.state = CallParser._after_value
         if self._is_argument:
             self._end_arguments()
 
-    def _nested(self) -> None:
+    def _nested(self) -> End | None:
         """An object or an array: verbatim.
 
         Only strings and brackets are followed, so that the model's small slips
         do not matter.
         """
-        text = self._text
-        start = position = self._position
+        buffer = self._buffer
+        text = buffer.text
+        start = position = buffer.position
         end = len(text)
         if self._escaped:
             self._escaped = False
             position += 1
         elif self._in_string and '"' not in text and "\\" not in text:
             # Most deltas are the inside of a string and nothing else.
-            position = end
+            buffer.position = end
+            if self._is_argument:
+                self._add_argument(text)
+            return None
         brackets = self._brackets
         while position < end:
             match = (_match_string_and_inert_run if self._in_string else _match_inert_run)(
@@ -366,63 +336,67 @@ class CallObject(HeldText, ABC):
                 tag = position - 1
                 if unfinished_tag(text, tag, *TAGS) == tag or text.startswith(TAGS, tag):
                     end = tag
-            elif character == "\\" and not self._committed:
-                self._position = position
-                self._give_up()
-                return
-        self._position = end
-        if self._is_argument:
-            self._argument(text[start:end])
+            elif character == "\\" and not self.is_committed:
+                buffer.position = position
+                return "broken"
+        buffer.position = end
+        if self._is_argument and end > start:
+            if self.is_committed:  # As in _add_argument, without its call.
+                self._writer.events.append(ArgumentText(self._writer.index, text[start:end]))
+            else:
+                self._early_arguments.append(text[start:end])
         if not brackets:
             self._end_value(end)
         elif end < len(text):
-            self._at_tag(self._close_early)
+            return self._end_at_tag()
+        return None
 
     def _argument_string(self) -> None:
         """Arguments in a JSON string: decoded as they arrive."""
-        text, position = self._text, self._position
+        buffer = self._buffer
+        text, position = buffer.text, buffer.position
         decoded: list[str] = []
         while match := _in_string_stop.search(text, position):
             at = match.start()
             decoded.append(text[position:at])
             if match[0] == '"':
-                self._argument("".join(decoded))
+                self._add_argument("".join(decoded))
                 self._end_value(at + 1)
                 return
             if UNFINISHED_ESCAPE.fullmatch(text, at, min(len(text), at + LONGEST_ESCAPE)):
-                self._argument("".join(decoded))
-                self._wait(at)
+                self._add_argument("".join(decoded))
+                buffer.wait(at)
                 return
             escape = ESCAPE.match(text, at)
             assert escape is not None
             decoded.append(decode_escape(escape))
             position = escape.end()
         decoded.append(text[position:])
-        self._argument("".join(decoded))
-        self._position = len(text)
+        self._add_argument("".join(decoded))
+        buffer.position = len(text)
 
     def _other_string(self) -> None:
-        """A string that is no argument: of no interest but for its end."""
-        match = _string.match(self._text, self._position + self._escaped)
+        """A string that is no argument: only its end matters."""
+        match = _string.match(self._buffer.text, self._buffer.position + self._escaped)
         assert match is not None
         self._escaped = match[1] == "\\"
-        self._position = match.end()
+        self._buffer.position = match.end()
         if match.lastindex is None:
             self._end_value(match.end())
 
     def _scalar(self) -> None:
         """A number, true, false, or null, which as arguments means none."""
-        text, start = self._text, self._position
+        text, start = self._buffer.text, self._buffer.position
         match = _scalar_run.match(text, start)
         end = match.end() if match else start
         scalar = text[start:end]
         if self._is_argument:
             begins = not (self._has_argument_text or self._early_arguments)
             if end == len(text) and begins and "null".startswith(scalar):
-                self._wait(start)
+                self._buffer.wait(start)
                 return
             if not (begins and scalar == "null"):
-                self._argument(scalar)
-        self._position = end
+                self._add_argument(scalar)
+        self._buffer.position = end
         if end < len(text):
             self._end_value(end)

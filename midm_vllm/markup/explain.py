@@ -92,7 +92,6 @@ class _Explainer:
         self._explanation = Explanation()
         # Characters that the reader holds: they are nothing yet.
         self._pending: list[str] = []
-        self._held_pieces = 0
         self._arguments: list[list[str]] = []
         self._parts: list[tuple[ReadAs, int | None, list[str]]] = []
 
@@ -100,12 +99,8 @@ class _Explainer:
         for character in text:
             events = self._reader.feed(character)
             self._pending.append(character)
-            # Held text only grows, piece by piece, until an event or its end; adding up its
-            # length each time would make this quadratic.
-            pieces = self._reader.held_pieces
-            if events or pieces <= self._held_pieces or pieces == 1:
+            if events or self._reader.held_length < len(self._pending):
                 self._settle(events, self._reader.held_length)
-            self._held_pieces = pieces
         self._settle(self._reader.finish(), 0)
         self._explanation.pieces = [
             Piece(read_as, "".join(texts), call) for read_as, call, texts in self._parts

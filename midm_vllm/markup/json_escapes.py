@@ -18,6 +18,11 @@ _SHORT_ESCAPES = {
 }
 
 
+def decode(string: str) -> str:
+    """Decode what stands between a JSON string's quotes."""
+    return ESCAPE.sub(decode_escape, string) if "\\" in string else string
+
+
 def decode_escape(match: re.Match[str]) -> str:
     """The character of a JSON escape; one that stands for none stays as written."""
     high, low, code, short = match.groups()

@@ -26,21 +26,22 @@ them, and no character ever belongs to three.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from midm_vllm.markup.call_parser import CallObject
-from midm_vllm.markup.events import Event, MarkupAsText, Repair
+from midm_vllm.markup.call_parser import CallParser, End
+from midm_vllm.markup.event_writer import EventWriter
+from midm_vllm.markup.events import ContentText, Event, MarkupAsText, Repair
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG, WHITESPACE, unfinished_tag
+from midm_vllm.markup.text_buffer import TextBuffer
 
 _separator_run = re.compile(r"[ \t\n\r,}\]]*")
 
 
-class MarkupReader(CallObject):
+class MarkupReader:
     """Reads one output of the model, delta by delta.
 
-    ``feed`` takes the next characters, ``finish`` says that there are no more;
-    both return the events that follow from them. How the text is cut into
-    deltas makes no difference to the content, the calls and the arguments that
-    the events add up to. No text raises.
+    How the text is cut into deltas makes no difference to the content, the calls
+    and the arguments that the events add up to. No text raises.
 
     >>> reader = MarkupReader()
     >>> reader.feed('Sure.\\n<tool_call>{"name": "add", "argu')
@@ -52,70 +53,87 @@ class MarkupReader(CallObject):
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._state = MarkupReader._prose
-        self._index = -1
-        self._block_has_calls = False
+        self._buffer = TextBuffer()
+        self._writer = EventWriter()
+        # The object being read, if it is not ended. What else is read is the state's.
+        self._call: CallParser | None = None
+        self._state: Callable[[MarkupReader], None] = MarkupReader._prose
         self._in_array = False
-        self._repairs = []
-        self._start_object()
+        self._block_has_calls = False
+        # Whether a block has ended and no content come since.
+        self._after_block = False
 
     def __repr__(self) -> str:
+        state = self._state if self._call is None else self._call.state
         return (
-            f"MarkupReader(state={self._state.__name__.lstrip('_')!r}, calls={self._index + 1}, "
-            f"open_brackets={len(self._brackets)}, in_string={self._in_string}, "
-            f"carry={self._carry!r})"
+            f"MarkupReader(state={state.__name__.lstrip('_')!r}, calls={self._writer.index + 1}, "
+            f"held={self.held_length})"
         )
 
+    @property
+    def held_length(self) -> int:
+        """How many characters are held back, because they may be content or not."""
+        return self._buffer.held_length
+
     def feed(self, text: str) -> list[Event]:
-        """Read the next characters of the output."""
-        events = self._events = []
-        if self._carry:
-            text = self._carry + text
-            self._carry = ""
-        self._text = text
-        self._position = 0
-        while self._position < len(self._text):
-            self._state(self)
-        if self._held_from is not None:
-            self._held.append(self._text[self._held_from :])
-            self._held_from = 0
+        """Read the next characters of the output.
+
+        Args:
+            text: Any text, of any length.
+
+        Returns:
+            The events that follow from it, in order.
+        """
+        events = self._writer.events = []
+        buffer = self._buffer
+        buffer.append(text)
+        while buffer.position < len(buffer.text):
+            call = self._call
+            if call is None:
+                state = self._state  # Calling it by a local name saves a slow look-up.
+                state(self)
+            else:
+                read = call.state
+                if (end := read(call)) is not None:
+                    self._leave_object(call, end)
         return events
 
     def finish(self) -> list[Event]:
-        """The output has ended: what was held back, as what it has proved to be."""
-        events = self._events = []
-        if self._state is MarkupReader._prose and not (self._held or self._carry):
-            return events  # So do most outputs end, and they are asked twice.
-        if self._committed:
-            # Cut off inside a call. Behind the arguments only markup was held.
-            if not self._arguments_ended:
-                self._argument(self._carry)
-            else:
-                self._repair(Repair.BRACKET_MISSING)
-                self._repair(Repair.CLOSING_TAG_MISSING)
-        elif self._state is MarkupReader._between_calls:
+        """End the output.
+
+        Returns:
+            The events that settle what was held back. A second call returns none.
+        """
+        events = self._writer.events = []
+        buffer = self._buffer
+        if self._call is None and self._state is MarkupReader._prose and not buffer.is_holding:
+            return events  # So do most outputs end, and vLLM calls this twice.
+        carry, held = buffer.carry, buffer.take_all()
+        if self._call is not None and self._call.is_committed:
+            self._call.cut_off(carry)
+        elif self._call is None and self._state is MarkupReader._between_calls:
             # A closing tag that was cut off is as little content as a whole one.
-            if not CLOSING_TAG.startswith(self._carry):
-                self._content(self._carry)
-                self._repair(Repair.TEXT_IN_BLOCK)
+            if not CLOSING_TAG.startswith(carry):
+                self._add_content(carry)
+                self._writer.repair(Repair.TEXT_IN_BLOCK)
             elif self._in_array:
-                self._repair(Repair.BRACKET_MISSING)
-            self._repair(Repair.CLOSING_TAG_MISSING)
+                self._writer.repair(Repair.BRACKET_MISSING)
+            self._writer.repair(Repair.CLOSING_TAG_MISSING)
         else:
-            text = "".join(self._held) + self._carry
-            if not (self._after_block and not text.strip(WHITESPACE)):
-                self._content(text)
-            if self._state is not MarkupReader._prose:
-                if self._state is not MarkupReader._tail:
-                    events.append(MarkupAsText(cut_off=True))
-                if self._block_has_calls:
-                    self._repair(Repair.CLOSING_TAG_MISSING)
-        self._drop_held()
-        self._carry = ""
-        self._committed = False
+            if not self._after_block or held.strip(WHITESPACE):
+                self._add_content(held)
+            if self._call is not None or self._state in (MarkupReader._block, MarkupReader._array):
+                events.append(MarkupAsText(cut_off=True))
+            if self._block_has_calls and self._state is not MarkupReader._prose:
+                self._writer.repair(Repair.CLOSING_TAG_MISSING)
+        self._call = None
         self._state = MarkupReader._prose
         return events
+
+    def _add_content(self, text: str) -> None:
+        if text:
+            self._after_block = False
+            self._writer.events.append(ContentText(text))
 
     # Prose.
 
@@ -127,7 +145,13 @@ class MarkupReader(CallObject):
         self._read_prose(OPENING_TAG, CLOSING_TAG)
 
     def _read_prose(self, *tags: str) -> None:
-        text, start = self._text, self._position
+        buffer = self._buffer
+        text, start = buffer.text, buffer.position
+        if not (start or "<" in text or text[-1] in WHITESPACE or buffer.is_holding):
+            # Most deltas of prose are no more than that.
+            buffer.position = len(text)
+            self._add_content(text)
+            return
         end, tag = text.find(OPENING_TAG, start), OPENING_TAG
         if len(tags) > 1:
             closing = text.find(CLOSING_TAG, start, end if end >= 0 else len(text))
@@ -138,59 +162,65 @@ class MarkupReader(CallObject):
             end = unfinished_tag(text, start, *tags)
         content_end = start + len(text[start:end].rstrip(WHITESPACE))
         if content_end > start:
-            self._hold(start)
-            self._release(content_end)
+            buffer.hold(start)
+            self._add_content(buffer.take(content_end))
         if content_end < end:
-            self._hold(content_end)
+            buffer.hold(content_end)
         if not found:
             if end < len(text):
-                self._wait(end)
-            self._position = end
+                buffer.wait(end)
+            buffer.position = end
         elif tag is OPENING_TAG:
-            self._hold(end)
+            buffer.hold(end)
             if self._state is MarkupReader._tail:
-                self._repair(Repair.CLOSING_TAG_MISSING)
+                self._writer.repair(Repair.CLOSING_TAG_MISSING)
             self._block_has_calls = self._in_array = False
-            self._position = end + len(OPENING_TAG)
+            buffer.position = end + len(OPENING_TAG)
             self._state = MarkupReader._block
         else:
-            if self._held_from is not None:
-                self._release(end)
-            self._end_block(end)
+            if buffer.is_holding:
+                self._add_content(buffer.take(end))
+            buffer.position = end
+            self._end_block()
 
     # A block, outside its objects.
 
     def _block(self) -> None:
-        character = self._next_character()
-        if character == "{":
-            self._enter_object()
-        elif character == "[":
-            self._position += 1
+        character = self._buffer.next_character()
+        if character == "[":
+            self._buffer.position += 1
             self._in_array = True
             self._state = MarkupReader._array
         elif character:
-            self._give_up()
+            self._enter_object_or_give_up(character)
 
     def _array(self) -> None:
-        character = self._next_character()
+        character = self._buffer.next_character()
+        if character:
+            self._enter_object_or_give_up(character)
+
+    def _enter_object_or_give_up(self, character: str) -> None:
         if character == "{":
             self._enter_object()
-        elif character:
-            self._give_up()
+        else:
+            self._read_tag_as_text()
 
     def _between_calls(self) -> None:
         """Separators and superfluous closers, up to the next call or the block's end."""
-        match = _separator_run.match(self._text, self._position)
+        buffer = self._buffer
+        match = _separator_run.match(buffer.text, buffer.position)
         assert match is not None
-        self._position = match.end()
+        buffer.position = match.end()
         separators = match[0]
         if "}" in separators or "]" in separators:
             self._count_closers(separators)
-        character = self._text[self._position : self._position + 1]
+        character = buffer.text[buffer.position : buffer.position + 1]
         if character == "{":
             self._enter_object()
-        elif character and not self._at_tag(self._end_block):
-            self._repair(Repair.TEXT_IN_BLOCK)
+        elif character and buffer.is_at_tag():
+            self._end_block()
+        elif character and not buffer.wait_for_tag():
+            self._writer.repair(Repair.TEXT_IN_BLOCK)
             self._enter_tail()
 
     def _count_closers(self, separators: str) -> None:
@@ -198,46 +228,66 @@ class MarkupReader(CallObject):
             self._in_array = False
             separators = separators.replace("]", "", 1)
         if "}" in separators or "]" in separators:
-            self._repair(Repair.BRACKET_TOO_MANY)
+            self._writer.repair(Repair.BRACKET_TOO_MANY)
 
     def _enter_tail(self) -> None:
         self._in_array = False
         self._state = MarkupReader._tail
 
-    def _leave_object(self) -> None:
-        self._state = MarkupReader._between_calls
-
-    def _end_block(self, tag: int) -> None:
-        """The block ends at the tag at ``tag``; an opening one is read as the next."""
-        self._drop_held()
-        self._committed = False
+    def _end_block(self) -> None:
+        """The block ends at the tag at the position; an opening one is read as the next."""
+        buffer = self._buffer
+        buffer.drop()
         self._after_block = True
         self._state = MarkupReader._prose
-        opens = self._text.startswith(OPENING_TAG, tag)
-        if opens:
-            self._repair(Repair.CLOSING_TAG_MISSING)
+        if buffer.text.startswith(OPENING_TAG, buffer.position):
+            self._writer.repair(Repair.CLOSING_TAG_MISSING)
+        else:
+            buffer.position += len(CLOSING_TAG)
         if self._in_array:
-            self._repair(Repair.BRACKET_MISSING)
-        self._position = tag if opens else tag + len(CLOSING_TAG)
+            self._writer.repair(Repair.BRACKET_MISSING)
 
-    def _give_up(self) -> None:
-        """What stands here cannot be (the rest of) a call."""
-        if self._block_has_calls:
-            if self._held_from is not None:
-                self._release_text(self._position)
-            if self._committed:
-                self._repair(Repair.TEXT_IN_BLOCK)
-            else:
-                self._events.append(MarkupAsText(cut_off=False))
-            self._committed = False
-            self._enter_tail()
+    # Into an object and out of it.
+
+    def _enter_object(self) -> None:
+        repairs: tuple[Repair, ...] = ()
+        if self._in_array:
+            repairs = (Repair.ARRAY_OF_CALLS,)
+        elif self._block_has_calls:
+            repairs = (Repair.SEVERAL_IN_BLOCK,)
+        self._call = CallParser(self._buffer, self._writer, repairs)
+        self._state = MarkupReader._between_calls
+
+    def _leave_object(self, call: CallParser, end: End) -> None:
+        self._call = None
+        if call.is_committed:
+            self._block_has_calls = True
+        if end == "next object":
+            self._enter_object()
+        elif end == "tag":
+            self._end_block()
+        elif end == "broken":
+            self._give_up(call.is_committed)
+
+    def _give_up(self, is_committed: bool) -> None:
+        """What stands here cannot be a call, or the rest of one that ``is_committed``."""
+        if not self._block_has_calls:
+            self._read_tag_as_text()
             return
-        # The tag was prose, and so, perhaps, is what stands behind it.
-        start = self._held_from or 0
-        if self._held:
-            self._text = "".join(self._held) + self._text
-        self._position = self._text.index(OPENING_TAG, start) + len(OPENING_TAG)
-        self._content(self._text[start : self._position])
-        self._events.append(MarkupAsText(cut_off=False))
-        self._drop_held()
+        if self._buffer.is_holding:
+            self._add_content(self._buffer.take_stripped(self._buffer.position))
+        if is_committed:
+            self._writer.repair(Repair.TEXT_IN_BLOCK)
+        else:
+            self._writer.events.append(MarkupAsText(cut_off=False))
+        self._enter_tail()
+
+    def _read_tag_as_text(self) -> None:
+        """The tag was prose, and so, perhaps, is what stands behind it: start again there."""
+        buffer = self._buffer
+        buffer.rewind()
+        start = buffer.position
+        buffer.position = buffer.text.index(OPENING_TAG, start) + len(OPENING_TAG)
+        self._add_content(buffer.text[start : buffer.position])
+        self._writer.events.append(MarkupAsText(cut_off=False))
         self._state = MarkupReader._prose

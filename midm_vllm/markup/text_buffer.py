@@ -1,75 +1,132 @@
-"""The text being read: the present delta, and what is held back of it and of earlier ones.
+"""The text being read: the current delta, and what is held back of it and of earlier ones.
 
-Nothing is decided here. What is held and when it is given out, as what, is for
-those who read: ``call_parser`` inside the object of one call, ``reader`` outside.
+The buffer decides nothing. The parsers say what is held, and when it is given out: the
+reader for prose and blocks, the call parser for the object of one call.
 """
 
 from __future__ import annotations
 
-from midm_vllm.markup.events import ContentText, Event
-from midm_vllm.markup.tags import WHITESPACE
+import re
+
+from midm_vllm.markup.tags import TAGS, WHITESPACE, unfinished_tag
+
+_skip_whitespace = re.compile(r"[ \t\n\r]*(.?)", re.DOTALL).match
 
 
-class HeldText:
-    """A delta with a reading position, held text, and the events it has led to."""
+class TextBuffer:
+    """A delta with a reading position, and held text.
+
+    Attributes:
+        text: The delta, from where reading began or the last :meth:`rewind` led.
+        position: Where in ``text`` reading goes on.
+        carry: The end of the delta, if it may be part of a tag or of an escape.
+    """
+
+    __slots__ = ("text", "position", "carry", "_held", "_held_length", "_held_from")
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
-        # The delta being read, and how far.
-        self._text = ""
-        self._position = 0
-        # The end of the last delta, where it may be part of a tag or an escape.
-        self._carry = ""
-        # Held text: pieces of earlier deltas, and where it begins or, if there
-        # are such pieces, goes on in this one.
+        self.text = ""
+        self.position = 0
+        self.carry = ""
+        # Pieces of earlier deltas, their length, and where held text begins or, if there
+        # are such pieces, continues in this delta.
         self._held: list[str] = []
+        self._held_length = 0
         self._held_from: int | None = None
-        # Whether a block has ended and no content come since.
-        self._after_block = False
 
     @property
-    def held_pieces(self) -> int:
-        """In how many pieces text is held, between two deltas."""
-        return len(self._held)
+    def is_holding(self) -> bool:
+        """Whether any text is held or carried."""
+        return self._held_from is not None or bool(self.carry)
 
     @property
     def held_length(self) -> int:
-        """How many characters are held, between two deltas; adds up the pieces."""
-        return sum(map(len, self._held)) + len(self._carry)
+        """How many characters are held or carried, between two deltas."""
+        here = 0 if self._held_from is None else len(self.text) - self._held_from
+        return self._held_length + here + len(self.carry)
 
-    def _hold(self, position: int) -> None:
+    def append(self, delta: str) -> None:
+        """Replace the text, which must have been read to its end, with the next delta."""
+        if self._held_from is not None:
+            piece = self.text[self._held_from :]
+            self._held.append(piece)
+            self._held_length += len(piece)
+            self._held_from = 0
+        if self.carry:
+            delta = self.carry + delta
+            self.carry = ""
+        self.text = delta
+        self.position = 0
+
+    def hold(self, position: int) -> None:
+        """Hold the text from ``position`` on, unless text is held already."""
         if self._held_from is None:
             self._held_from = position
 
-    def _drop_held(self) -> None:
-        self._held.clear()
+    def drop(self) -> None:
+        """Forget the held text."""
+        if self._held:
+            self._held.clear()
+            self._held_length = 0
         self._held_from = None
 
-    def _release(self, end: int) -> None:
-        """What was held, and the text on to ``end``, is content."""
-        self._content("".join(self._held) + self._text[self._held_from : end])
-        self._drop_held()
+    def take_all(self) -> str:
+        """Return all that is held or carried, and forget the text."""
+        self.append("")
+        text = self.take(len(self.text))
+        self.text = ""
+        return text
 
-    def _release_text(self, end: int) -> None:
-        """The same, but for the whitespace before ``end``, which a block may follow."""
+    def take(self, end: int) -> str:
+        """Return the held text up to ``end``, and hold nothing."""
+        text = self.text[self._held_from : end]
+        if self._held:
+            text = "".join(self._held) + text
+        self.drop()
+        return text
+
+    def take_stripped(self, end: int) -> str:
+        """Return the held text up to ``end``; whitespace before ``end`` stays held."""
         start = self._held_from or 0
-        text_end = start + len(self._text[start:end].rstrip(WHITESPACE))
+        text_end = start + len(self.text[start:end].rstrip(WHITESPACE))
         if text_end > start:
-            self._release(text_end)
-            self._hold(text_end)
-        elif self._held:
-            earlier = "".join(self._held)
-            text = earlier.rstrip(WHITESPACE)
-            self._content(text)
-            self._held = [earlier[len(text) :]]
-
-    def _wait(self, position: int) -> None:
-        """Read from ``position`` again when more has come."""
-        self._carry = self._text[position:]
-        self._text = self._text[:position]
-        self._position = position
-
-    def _content(self, text: str) -> None:
+            text = self.take(text_end)
+            self.hold(text_end)
+            return text
+        earlier = "".join(self._held)
+        text = earlier.rstrip(WHITESPACE)
         if text:
-            self._after_block = False
-            self._events.append(ContentText(text))
+            self._held = [earlier[len(text) :]]
+            self._held_length = len(earlier) - len(text)
+        return text
+
+    def rewind(self) -> None:
+        """Read the held text again."""
+        self.position = self._held_from or 0
+        if self._held:
+            self.text = "".join(self._held) + self.text
+        self.drop()
+
+    def wait(self, position: int) -> None:
+        """Read the text from ``position`` on again when more has come."""
+        self.carry = self.text[position:]
+        self.text = self.text[:position]
+        self.position = position
+
+    def next_character(self) -> str:
+        """Skip whitespace; return the character behind it, or "" at the delta's end."""
+        match = _skip_whitespace(self.text, self.position)
+        assert match is not None
+        self.position = match.start(1)
+        return match[1]
+
+    def is_at_tag(self) -> bool:
+        """Whether a whole tag stands at the position."""
+        return self.text.startswith(TAGS, self.position)
+
+    def wait_for_tag(self) -> bool:
+        """Wait if the text from the position on may become a tag; returns whether it may."""
+        if unfinished_tag(self.text, self.position, *TAGS) != self.position:
+            return False
+        self.wait(self.position)
+        return True

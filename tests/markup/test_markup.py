@@ -210,8 +210,10 @@ def test_a_megabyte_of_one_string_is_read() -> None:
 
 
 def test_the_state_can_be_printed() -> None:
-    reader = MarkupReader()
-    reader.feed('<tool_call>{"name": "a", "arguments": {"x": "')
-    assert repr(reader) == (
-        "MarkupReader(state='nested', calls=1, open_brackets=1, in_string=True, carry='')"
-    )
+    """Somebody who debugs sees where the reader is, how many calls it has read, what it holds."""
+    reader, shown = MarkupReader(), []
+    for delta in ["", " \n", '<tool_call>{"name": "a", "arguments": {"x": "', '"}}', "</tool_c"]:
+        reader.feed(delta)
+        shown.append(repr(reader))
+    assert len(set(shown)) == len(shown)
+    assert "calls=0, held=2" in shown[1] and "calls=1, held=0" in shown[2]
