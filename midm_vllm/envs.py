@@ -17,6 +17,8 @@ RUST_FRONTEND = "MIDM_VLLM_RUST_FRONTEND"
 LOG_IMPERFECT = "MIDM_VLLM_LOG_IMPERFECT"
 #: How many schema nodes the constraints of one request may cost.
 SCHEMA_NODES = "MIDM_VLLM_SCHEMA_NODES"
+#: ``reject`` rejects requests with content that the model cannot read, else it is replaced.
+UNREADABLE_PARTS = "MIDM_VLLM_UNREADABLE_PARTS"
 #: vLLM's own switch for its Rust front end.
 VLLM_RUST_FRONTEND = "VLLM_USE_RUST_FRONTEND"
 
@@ -51,6 +53,11 @@ def log_imperfect() -> int:
 def schema_nodes(default: int) -> int:
     """How many schema nodes the constraints of one request may cost."""
     return _number(SCHEMA_NODES, default) or default
+
+
+def rejects_unreadable_parts() -> bool:
+    """Whether a request is rejected for content that the model cannot read."""
+    return os.environ.get(UNREADABLE_PARTS) == "reject"
 
 
 def _is_on(name: str) -> bool:

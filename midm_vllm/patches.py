@@ -31,6 +31,7 @@ from midm_vllm.compat.vllm_imports import (
     RENDERER_BASE,
     RENDERING_SERVER,
     SERVING_CHAT_MODULES,
+    SERVING_MESSAGES_MODULES,
     TOOL_PARSER_MODULES,
 )
 from midm_vllm.constants import TOOL_PARSER_NAME
@@ -137,6 +138,12 @@ def _keep_last_delta(module: ModuleType) -> None:
     keep_last_delta(module.OpenAIServingChat)
 
 
+def _return_incomplete_calls(module: ModuleType) -> None:
+    from midm_vllm.serving.messages_api import return_incomplete_calls
+
+    return_incomplete_calls(module)
+
+
 def _register_template_fallback(module: ModuleType) -> None:
     from midm_vllm.chat.template_selection import register_template_fallback
 
@@ -183,6 +190,12 @@ PATCHES: tuple[Patch, ...] = (
         "OpenAIServingChat._should_check_for_unstreamed_tool_arg_tokens", SERVING_CHAT_MODULES,
         _keep_last_delta, "the last streamed arguments of a call arrive twice, or broken",
         until="0.22", required=True,
+    ),
+    Patch(
+        "AnthropicServingMessages.messages_full_converter", SERVING_MESSAGES_MODULES,
+        _return_incomplete_calls,
+        "an answer of the Messages API whose call max_tokens cut off is a 400, unless streamed",
+        since="0.11.2",
     ),
     Patch(
         "register_chat_template_fallback_path", (CHAT_TEMPLATE_REGISTRY,),

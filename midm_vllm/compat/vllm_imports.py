@@ -42,6 +42,7 @@ __all__ = [
     "RENDERER_BASE",
     "RENDERING_SERVER",
     "SERVING_CHAT_MODULES",
+    "SERVING_MESSAGES_MODULES",
     "SamplingParams",
     "StructuredOutputsParams",
     "ToolCall",
@@ -87,6 +88,12 @@ RENDERER_BASE = "vllm.renderers.base"
 APP_STATE_MODULES = (
     "vllm.entrypoints.launchers.api_server.app_state",
     "vllm.entrypoints.openai.api_server",
+)
+
+#: The module of the Messages API's serving class: 0.11.2 to 0.14 the second, from 0.15 the first.
+SERVING_MESSAGES_MODULES = (
+    "vllm.entrypoints.anthropic.serving",
+    "vllm.entrypoints.anthropic.serving_messages",
 )
 
 #: The grammar backend that takes this package's grammars.

@@ -63,8 +63,20 @@ def complete_arguments(
     choose_front_end(parsed)
     if parsed.tool_call_parser == TOOL_PARSER_NAME:
         _inline_template(parsed)
+        _add_middleware(parsed)
         if has_model:
             setattr(parsed, _COMPLETED, True)
+
+
+def _add_middleware(args: Any) -> None:
+    """Have requests rewritten that vLLM or the model cannot take."""
+    from midm_vllm.serving.content_middleware import MIDDLEWARE
+
+    # ``vllm snapshot`` ends where there is middleware.
+    if envs.serving_defaults() and getattr(args, "subparser", None) != "snapshot":
+        middleware = getattr(args, "middleware", None)
+        if isinstance(middleware, list) and MIDDLEWARE not in middleware:
+            args.middleware = [*middleware, MIDDLEWARE]
 
 
 def complete_state(args: Any) -> None:

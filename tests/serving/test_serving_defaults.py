@@ -30,6 +30,7 @@ from vllm.engine.arg_utils import AsyncEngineArgs
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
 from midm_vllm.serving import grammar_backend
+from midm_vllm.serving.content_middleware import MIDDLEWARE
 from midm_vllm.serving.server_defaults import complete_state
 
 pytestmark = pytest.mark.first
@@ -388,6 +389,14 @@ def test_without_the_defaults_vllm_chooses_the_grammar_backend(
     assert configured.structured_outputs_config.backend == "auto"
 
 
+def test_conversations_are_rewritten_beside_the_users_own_middleware(
+    parse: Parse, checkpoint: Path
+) -> None:
+    given = parse("serve", str(checkpoint), *PARSER, "--middleware", "a.B")
+    assert given.middleware == ["a.B", MIDDLEWARE]
+    assert parse("launch", "render", str(checkpoint), *PARSER).middleware == [MIDDLEWARE]
+
+
 @pytest.mark.parametrize("other", [(), ("--tool-call-parser", "hermes")], ids=["none", "hermes"])
 def test_other_parsers_see_no_difference(
     parse: Parse, old_checkpoint: Path, other: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
@@ -411,6 +420,7 @@ def test_one_environment_variable_turns_all_of_it_off(
     arguments = parse("serve", str(old_checkpoint), *PARSER)
     assert not arguments.enable_auto_tool_choice
     assert arguments.chat_template is None
+    assert not arguments.middleware
     assert not log
 
 

@@ -13,7 +13,14 @@ from typing import Any
 import anthropic
 import openai
 import pytest
-from devtools.chat_completions import both, expected, openai_client, request
+from devtools.chat_completions import (
+    answers,
+    both,
+    expected,
+    openai_client,
+    request,
+    streamed_answers,
+)
 from devtools.conversations import BY_NAME, CONVERSATIONS, Conversation
 from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, Server, run_server, serve_arguments
 
@@ -296,7 +303,47 @@ def test_messages_call_when_they_must(
         assert text_of(response) == "" and call.name in ("get_weather", "get_time")
 
 
+@pytest.mark.parametrize("name", ["single_call", "parallel_calls_in_one_block"])
+def test_messages_that_are_cut_off_in_a_call_give_what_there_is_of_it(
+    anthropic_client: anthropic.Anthropic, name: str
+) -> None:
+    arguments = messages_request(BY_NAME[name])
+    whole = [(call.name, json.loads(call.arguments)) for call in BY_NAME[name].calls]
+    cut_off = []
+    for max_tokens in range(5, 60, 5):
+        once, streamed = (
+            message(anthropic_client, stream, arguments | {"max_tokens": max_tokens})
+            for stream in (False, True)
+        )
+        calls = [(call.name, call.input) for call in tool_uses(once)]
+        if once.stop_reason == "tool_use":
+            # vLLM, not streamed, takes complete calls for all of the answer.
+            assert calls == whole[: len(calls)]
+        else:
+            assert once.stop_reason == streamed.stop_reason == "max_tokens"
+            assert [(call.name, call.input) for call in tool_uses(streamed)] == calls
+            cut_off += calls
+    assert cut_off and calls == whole
+
+
 # Chat Completions.
+
+
+@streamed_and_not
+def test_chat_takes_a_null_tool_choice_for_none_given(client: openai.OpenAI, stream: bool) -> None:
+    asked = BY_NAME["parallel_calls_in_one_block"]
+    null: dict[str, Any] = {"extra_body": {"tool_choice": None}, "stream": stream}
+
+    def answer(**more: Any) -> Any:
+        created = client.chat.completions.create(**request(asked, **null, **more))
+        return (streamed_answers(created) if stream else answers(created))[0]
+
+    assert answer() == expected(asked)
+    assert answer(parallel_tool_calls=False).calls == expected(asked).calls[:1]
+    schema = {"type": "object", "properties": {"a": {"not": {"pattern": "(?=a)b(?<=c)"}}}}
+    strict = {"name": "look", "parameters": schema, "strict": True}
+    with pytest.raises(openai.BadRequestError, match="look"):
+        answer(tools=[{"type": "function", "function": strict}])
 
 
 def complete(client: openai.OpenAI, stream: bool, arguments: dict[str, Any]) -> Any:
