@@ -13,8 +13,9 @@ url, name = served_model()
 messages: list[Any] = [{"role": "user", "content": QUESTION}]
 while True:
     chunks = litellm.completion(
-        model=f"hosted_vllm/{name}", api_base=url, messages=messages, tools=[TOOL], temperature=0,
-        stream=True,
+        # `hosted_vllm/` would drop `strict` and `additionalProperties`.
+        model=f"openai/{name}", api_base=url, api_key="none",
+        messages=messages, tools=[TOOL], temperature=0, stream=True,
     )
     answer = litellm.stream_chunk_builder(list(chunks)).choices[0].message
     if not answer.tool_calls:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devtools.setup_env import (
-    OWN_ENVIRONMENTS, REPOSITORY, SIZES, TORCH, UNWANTED, VLLM, lock_of, metadata_project
+    ON_TOP, OWN_ENVIRONMENTS, REPOSITORY, SIZES, TORCH, UNWANTED, VLLM, lock_of, metadata_project
 )
 
 #: Installed otherwise: torch from an index of its own, the other two from here.
@@ -90,16 +90,25 @@ def changes(before: Versions, after: Versions) -> Sequence[str]:
 
 
 def resolve_own(name: str) -> Versions:
-    """What an environment of its own has; torch, if it has it, is vLLM's and for the CPU."""
+    """What an environment of its own has; torch, if it has it, is vLLM's and for the CPU.
+
+    One that adds to the largest size has what that lacks, and fits its versions.
+    """
     asked = OWN_ENVIRONMENTS[name].read_text().splitlines()
     wanted = [each for line in asked if (each := line.partition("#")[0].strip())]
     alone = [each for each in wanted if each in ALONE]
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
-        constraints.write_text(f"torch=={TORCH}+cpu\n")
+        below: Versions = {}
+        if name in ON_TOP:
+            for size in SIZES:
+                below |= read(lock_of(size))
+        lines = [f"{each}=={version}\n" for each, version in below.items()]
+        constraints.write_text("".join([f"torch=={TORCH}+cpu\n", *lines]))
         others = [each for each in wanted if each not in alone]
         found = resolve(*others, f"--constraint={constraints}")
-    return found | (resolve("--no-deps", *alone) if alone else {})
+    found |= resolve("--no-deps", *alone) if alone else {}
+    return {each: version for each, version in found.items() if each not in below}
 
 
 def main() -> None:

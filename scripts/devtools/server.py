@@ -51,6 +51,7 @@ class Server:
     process: subprocess.Popen[bytes]
     name: str = "vLLM"
     has_health: bool = True  # Otherwise it is well when it answers at all.
+    health: str = "/health"
 
     def wait_until_ready(self, seconds: float = STARTUP_SECONDS) -> None:
         """Return once the server answers; raise ServerFailed if it ends or takes too long."""
@@ -65,7 +66,7 @@ class Server:
     def is_healthy(self) -> bool:
         """Whether the server answers, and says that it is well."""
         try:
-            with urllib.request.urlopen(f"{self.url}/health", timeout=10):
+            with urllib.request.urlopen(f"{self.url}{self.health}", timeout=10):
                 return True
         except urllib.error.HTTPError:
             return not self.has_health
@@ -124,12 +125,13 @@ def start_process(
     log: Path,
     environment: Mapping[str, str],
     has_health: bool = True,
+    health: str = "/health",
 ) -> Iterator[Server]:
     """Run a command that serves on a port of 127.0.0.1 until the block ends.
 
     Output goes to the file `log`. However the block ends, the server and the processes it started
     are gone after it. Where the block failed because the server died, raises ServerFailed.
-    `has_health` says whether it tells at /health that it is well.
+    `has_health` says whether it tells at the path `health` that it is well.
     """
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -142,7 +144,7 @@ def start_process(
             # group in order.
             start_new_session=True,
         )
-    server = Server(f"http://127.0.0.1:{port}", log, process, name, has_health)
+    server = Server(f"http://127.0.0.1:{port}", log, process, name, has_health, health)
     try:
         yield server
     except ServerFailed:

@@ -36,7 +36,11 @@ OWN_ENVIRONMENTS = {
     "webui": REPOSITORY / "scripts" / "devtools" / "demo" / "requirements-webui.txt",
     "mcp": REPOSITORY / "deploy" / "mcp" / "requirements.txt",
     "deploy": REPOSITORY / "tests" / "deploy" / "requirements.txt",
+    "gateways": REPOSITORY / "examples" / "requirements-gateways.txt",
+    "ray-serve": REPOSITORY / "examples" / "requirements-ray-serve.txt",
 }
+#: Those of them that import vLLM and midm-vllm. They see `ENVIRONMENT`, and add to it.
+ON_TOP = frozenset({"ray-serve"})
 #: On the environment's path, so that scripts and tests import `devtools`.
 SCRIPTS = REPOSITORY / "scripts"
 STAMP = ENVIRONMENT / "midm-vllm.stamp"  # Written last: an environment without it is unfinished.
@@ -251,6 +255,10 @@ def _up_to_date(name: str, folder: Path) -> Path:
     if not _usable(python):
         base = str(ENVIRONMENT / "bin" / "python")
         subprocess.run([base, "-m", "venv", "--clear", str(folder)], check=True)
+    if name in ON_TOP:
+        [below], [own] = (path.glob("lib/python*/site-packages") for path in (ENVIRONMENT, folder))
+        # `addsitedir`, because a plain path would leave out what is installed as editable.
+        (own / "midm-vllm-base.pth").write_text(f"import site; site.addsitedir({str(below)!r})\n")
     log.write_text("")
     if f"torch=={TORCH}+cpu" in lock.read_text().splitlines():
         install_torch(python, log)
@@ -275,7 +283,7 @@ def set_up(size: str) -> None:
     install(python, size)
     if size == "all":
         # Before the tests, which run in two processes.
-        for name in ("agents", "instructor", "semantic-kernel", "javascript"):
+        for name in ("agents", "instructor", "semantic-kernel", "javascript", "gateways", *ON_TOP):
             own_environment(name)
     STAMP.write_text(f"{stamp()} {size}")
     print(f"The environment in {ENVIRONMENT} is ready.")

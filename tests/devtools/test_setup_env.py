@@ -130,6 +130,22 @@ def test_an_environment_of_its_own_is_made_once_for_a_lock(
     assert f"torch=={setup_env.TORCH}+cpu" in torch and f"--requirement={lock_file}" in everything
 
 
+def test_an_environment_on_top_sees_vllm_and_midm_vllm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_env, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(setup_env, "REQUIREMENTS", tmp_path)
+    monkeypatch.setattr(setup_env, "run_pip", lambda *_: None)
+    monkeypatch.setattr(setup_env, "ENVIRONMENT", Path(sys.prefix))
+    for name, seen in (("ray-serve", True), ("agents", False)):
+        (tmp_path / f"{name}.txt").write_text("package==1.0\n")
+        program = "from importlib.metadata import version; version('vllm'), version('midm-vllm')"
+        done = subprocess.run(
+            [setup_env.own_environment(name), "-c", program], cwd=tmp_path, capture_output=True
+        )
+        assert (done.returncode == 0) is seen, done.stderr
+
+
 @pytest.mark.parametrize("name", [*setup_env.SIZES, *setup_env.OWN_ENVIRONMENTS])
 def test_a_lock_names_exact_versions_and_no_build_for_gpus(name: str) -> None:
     lines = setup_env.lock_of(name).read_text().splitlines()
