@@ -1,3 +1,6 @@
-"""Below all else: where vLLM keeps things (``vllm_imports``), and running a function once vLLM has
-imported one of them (``import_hooks``). Nothing of Mi:dm is known here.
+"""What differs between releases of vLLM, and nothing of Mi:dm.
+
+``vllm_imports``: where vLLM keeps things. ``capabilities``: what a release has. ``engine_config``:
+the configuration of the engine. ``patching``: changes to vLLM, made by ``import_hooks`` when a
+module is imported; the changes themselves are in ``midm_vllm/patches.py``.
 """

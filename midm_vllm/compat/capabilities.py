@@ -12,7 +12,7 @@ from midm_vllm.compat import vllm_imports
 #: Name -> the releases that have it, and where it is seen: a name of ``vllm_imports`` and what is
 #: an attribute of it, or a field of a pydantic model.
 CAPABILITIES: dict[str, tuple[str, str]] = {
-    # A tool parser may constrain an answer, and is told that its stream has ended.
+    # A tool parser may constrain an answer, and gets a call when its stream has ended.
     "parser grammars": ("from 0.24", "ToolParser.engine_based_streaming"),
     # A tool parser is registered by the name of its module.
     "lazy parsers": ("from 0.11.2", "ToolParserManager.register_lazy_module"),

@@ -19,7 +19,7 @@ from midm_vllm.compat.vllm_imports import FIRST_RELEASE, LAST_RELEASE, vllm_vers
 
 logger = logging.getLogger("vllm.midm_vllm.patches")
 
-#: The modules whose changes were made, if they hold a target.
+#: The modules whose changes were made, if they have a target.
 visited: set[str] = set()
 #: The targets that could not be changed, and what is lost.
 failed: dict[str, str] = {}

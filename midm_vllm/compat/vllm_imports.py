@@ -1,6 +1,6 @@
 """Where vLLM keeps what this package uses, in every release it supports.
 
-The only module that knows vLLM's layout: everything else imports the names
+The only module with vLLM's layout: everything else imports the names
 from here and never falls back by itself. A name is resolved when it is first
 asked for, so that importing this module imports nothing of vLLM.
 

@@ -1,10 +1,9 @@
-"""A call that the request began (``continue_final_message``; in Responses, a last message whose
-status is ``incomplete`` or ``in_progress``) and the model ends.
+"""A call that the request begins and the model completes.
 
-The client's last message ends inside ``<tool_call>…``, and the model writes the
-rest. What the client has of it is text and no call, so the answer holds the
-whole call: what was begun is read ahead of the output. Where it proves to be no
-call, only what the model wrote is content: the client has the rest.
+The client's last message ends inside ``<tool_call>…`` (``continue_final_message``; in Responses, a
+last message whose status is ``incomplete`` or ``in_progress``). The client has that part as text
+and not as a call, so the answer contains the whole call: the partial call is read before the
+output. Where it proves to be text, only the model's part is content.
 """
 
 from __future__ import annotations
@@ -16,33 +15,33 @@ from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG
 
 
-def begun_call(request: Any) -> str:
-    """What the request's last message holds of a call that it does not end; "" without one."""
+def partial_call(request: Any) -> str:
+    """The partial call at the end of the request's last message; "" without one."""
     text = _continued_text(request)
     if not text:
         return ""
     start = text.rfind(OPENING_TAG)
     if start < 0 or CLOSING_TAG in text[start:]:
         return ""
-    begun = text[start:]
-    return "" if _is_prose(begun) else begun
+    partial = text[start:]
+    return "" if _is_prose(partial) else partial
 
 
-def _is_prose(begun: str) -> bool:
-    """Whether what stands behind the tag cannot be (the rest of) a call any more."""
-    events = MarkupReader().feed(begun)
+def _is_prose(partial: str) -> bool:
+    """Whether the text behind the tag cannot become a call any more."""
+    events = MarkupReader().feed(partial)
     return any(isinstance(event, MarkupAsText) for event in events) and not any(
         isinstance(event, CallStarted) for event in events
     )
 
 
 def _continued_text(request: Any) -> str:
-    """The text that the model goes on with; "" where it begins a turn of its own."""
-    # Asked first, and alone: to ask pydantic for what there is not takes microseconds.
+    """The text that the model continues; "" where it begins a turn of its own."""
+    # Looked up first, and alone: a member that pydantic does not have takes microseconds.
     continues = getattr(request, "continue_final_message", None)
     if continues is not None:
         return _text(_field(request.messages[-1], "content")) if continues else ""
-    # Responses has no such member: vLLM goes on with a message that is not complete.
+    # Responses has no such member: vLLM continues a message that is not complete.
     items = getattr(request, "input", None)
     last = items[-1] if items and not isinstance(items, str) else None
     if (_field(last, "type") or "message") == "message" and (
@@ -63,40 +62,40 @@ def _field(item: Any, name: str) -> Any:
     return item.get(name) if isinstance(item, dict) else getattr(item, name, None)
 
 
-class ContinuingReader(MarkupReader):
-    """Reads an output that continues the text ``begun``.
+class ContinuationReader(MarkupReader):
+    """Reads an output that continues a partial call.
 
-    Calls are told whole, content without what was begun. Events of what was
-    begun come with those of the first delta.
+    Calls are reported whole, content without the partial call. Its own events
+    come with those of the first delta.
     """
 
-    def __init__(self, begun: str) -> None:
+    def __init__(self, partial: str) -> None:
         super().__init__()
-        #: What was begun and may yet come back as content.
-        self._begun = begun
-        self._first_events = super().feed(begun)
+        #: What of the partial call may yet come back as content.
+        self._partial = partial
+        self._first_events = super().feed(partial)
 
     def feed(self, text: str) -> list[Event]:
         """See :meth:`MarkupReader.feed`."""
-        return self._without_begun(super().feed(text))
+        return self._without_partial(super().feed(text))
 
     def finish(self) -> list[Event]:
         """See :meth:`MarkupReader.finish`."""
-        return self._without_begun(super().finish())
+        return self._without_partial(super().finish())
 
-    def _without_begun(self, events: list[Event]) -> list[Event]:
+    def _without_partial(self, events: list[Event]) -> list[Event]:
         events, self._first_events = self._first_events + events, []
-        if not self._begun:
+        if not self._partial:
             return events
         kept: list[Event] = []
         for event in events:
             if isinstance(event, CallStarted):
-                self._begun = ""
-            elif isinstance(event, ContentText) and self._begun:
-                known = len(event.text) if self._begun.startswith(event.text) else (
-                    len(self._begun) if event.text.startswith(self._begun) else 0
+                self._partial = ""
+            elif isinstance(event, ContentText) and self._partial:
+                known = len(event.text) if self._partial.startswith(event.text) else (
+                    len(self._partial) if event.text.startswith(self._partial) else 0
                 )
-                self._begun = self._begun[known:] if known else ""
+                self._partial = self._partial[known:] if known else ""
                 event = ContentText(event.text[known:])
                 if not event.text:
                     continue

@@ -13,7 +13,7 @@ from typing import Protocol
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallRepaired, CallStarted, Event
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.markup.tags import OPENING_TAG
-from midm_vllm.serving.continuation import ContinuingReader
+from midm_vllm.serving.continuation import ContinuationReader
 
 
 class Reader(Protocol):
@@ -69,7 +69,7 @@ class _CallList:
     """Reads ``[{"name": …, "parameters": {…}}, …]``, which the markup reader knows as a repair."""
 
     def __init__(self) -> None:
-        self._reader = ContinuingReader(OPENING_TAG)
+        self._reader = ContinuationReader(OPENING_TAG)
 
     def feed(self, text: str) -> list[Event]:
         return self._without_repairs(self._reader.feed(text))

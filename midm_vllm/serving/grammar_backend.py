@@ -1,4 +1,4 @@
-"""The grammar backend of the server: which one constrains answers, and whether it takes ours.
+"""The grammar backend of the server: which one constrains answers.
 
 It is read from the configuration that vLLM checks each request against. Where that says ``auto``,
 vLLM would take one backend for each request by its kind, while an engine has one for all: here

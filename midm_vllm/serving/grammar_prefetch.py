@@ -2,8 +2,8 @@
 
 vLLM asks for it (``adjust_request``) and validates it (``SamplingParams.verify``) in its event
 loop, where every stream of the server waits. Compiling large schemas takes some 0.1 s. Here a
-thread does both one step earlier, where only this request waits, and fills two caches: of compiled
-schemas (``constrained/tool_schema``), and of validated grammars. What vLLM then asks for is quick.
+thread does both one step earlier, where only this request waits. A grammar that was validated once
+is not validated again: agents send the same tools with every request.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
@@ -40,8 +41,8 @@ class _Threads:
         self.large = ThreadPoolExecutor(1, "midm-grammar-large")
 
     def run(
-        self, schemas: Collection[Any], function: Callable[..., None], *arguments: Any
-    ) -> asyncio.Future[None]:
+        self, schemas: Collection[Any], function: Callable[..., Any], *arguments: Any
+    ) -> asyncio.Future[Any]:
         """Run a function in the thread for these schemas."""
         before = threading.stack_size(_STACK_BYTES)  # Of the thread that this may start.
         try:
@@ -73,6 +74,9 @@ def _is_small(schemas: Collection[Any]) -> bool:
 
 
 _threads = _Threads()
+#: What was built for the requests that are being prepared, by identity and strict level: a
+#: grammar, None for none, or the error to answer with.
+_prefetched: dict[tuple[int, int], str | ValueError | None] = {}
 #: The grammars that vLLM's validation has accepted.
 _valid: LRUCache[str] = LRUCache(20_000_000, len)
 
@@ -100,18 +104,34 @@ def install_prefetch(renderer_class: Any) -> None:
 
     @functools.wraps(prepare)
     async def preprocess_chat(self: Any, request: Any, *arguments: Any, **named: Any) -> Any:
-        if getattr(request, "tools", None):
-            parser = getattr(self, "parser", None)
-            tool_parser = getattr(parser, "tool_parser_cls", None)
-            if getattr(tool_parser, "structural_tag_model", None) == STRUCTURAL_TAG_MODEL:
-                level = int(getattr(parser, "tool_strict_level", 0))
-                await prefetch(request, level, self.renderer.get_tokenizer())
-        return await prepare(self, request, *arguments, **named)
+        parser = getattr(self, "parser", None)
+        tool_parser = getattr(parser, "tool_parser_cls", None)
+        is_ours = getattr(tool_parser, "structural_tag_model", None) == STRUCTURAL_TAG_MODEL
+        if not (is_ours and getattr(request, "tools", None)):
+            return await prepare(self, request, *arguments, **named)
+        level = int(getattr(parser, "tool_strict_level", 0))
+        try:
+            await _prefetch(request, level, self.renderer.get_tokenizer())
+            return await prepare(self, request, *arguments, **named)
+        finally:
+            _prefetched.pop((id(request), level), None)
 
     renderer_class.preprocess_chat = preprocess_chat
 
 
-async def prefetch(request: Any, level: int, tokenizer: Any) -> None:
+def grammar_of(request: Any, choice: Any, level: int, tokenizer: Any) -> str | None:
+    """What ``request_grammar.answer_grammar`` returns or raises, built before or now."""
+    from midm_vllm.serving.request_grammar import answer_grammar
+
+    if (id(request), level) not in _prefetched:
+        return answer_grammar(request, choice, level, tokenizer)
+    built = _prefetched[id(request), level]
+    if isinstance(built, ValueError):
+        raise built
+    return built
+
+
+async def _prefetch(request: Any, level: int, tokenizer: Any) -> None:
     """Build and validate a request's grammar in a thread, if it needs one."""
     from midm_vllm.serving.grammar_backend import takes_grammars
     from midm_vllm.serving.request_grammar import needs_grammar, schemas_of
@@ -122,12 +142,12 @@ async def prefetch(request: Any, level: int, tokenizer: Any) -> None:
     except ValueError:
         return  # vLLM asks next, and answers with the error.
     if takes_grammars() and needs_grammar(request, choice, level):
-        await _threads.run(
+        _prefetched[id(request), level] = await _threads.run(
             schemas_of(request, choice), _build, request, choice, level, tokenizer
         )
 
 
-def _build(request: Any, choice: Any, level: int, tokenizer: Any) -> None:
+def _build(request: Any, choice: Any, level: int, tokenizer: Any) -> str | ValueError | None:
     from midm_vllm.compat.vllm_imports import (
         SamplingParams,
         StructuredOutputsParams,
@@ -137,8 +157,10 @@ def _build(request: Any, choice: Any, level: int, tokenizer: Any) -> None:
 
     try:
         grammar = answer_grammar(request, choice, level, tokenizer)
-        if grammar is not None:
-            outputs = StructuredOutputsParams(grammar=grammar)
+    except ValueError as error:
+        return error
+    if grammar is not None:
+        outputs = StructuredOutputsParams(grammar=grammar)
+        with suppress(ValueError):  # vLLM validates it next, and answers with the error.
             validate_guidance_grammar(SamplingParams(structured_outputs=outputs))
-    except ValueError:
-        pass  # vLLM asks next, and answers with the error.
+    return grammar

@@ -1,6 +1,6 @@
 """Imperfect outputs in the server's log, for whoever looks for what a model gets wrong.
 
-Off unless ``MIDM_VLLM_LOG_IMPERFECT`` says how many characters of an output may
+Off unless ``MIDM_VLLM_LOG_IMPERFECT`` is the number of characters of an output that may
 be logged: it is users' text.
 """
 
@@ -37,14 +37,14 @@ class OutputLog:
     """The beginning of one output, up to the limit, in case that it proves to be imperfect."""
 
     def __init__(self) -> None:
-        self._room = log_limit()
+        self._left = log_limit()
         self._texts: list[str] = []
 
     def keep(self, text: str) -> None:
         """Keep the output's next text."""
-        if self._room >= 0:
-            self._texts.append(text[: self._room])
-            self._room -= len(text)
+        if self._left >= 0:
+            self._texts.append(text[: self._left])
+            self._left -= len(text)
 
     def write(self) -> None:
         """Log what was kept, as JSON on one line: what each piece was read as, and the calls.
@@ -65,5 +65,5 @@ class OutputLog:
                  "added": call.added}
                 for call in explanation.calls
             ],
-            "logged_in_part": self._room < 0,
+            "logged_in_part": self._left < 0,
         }, ensure_ascii=False))

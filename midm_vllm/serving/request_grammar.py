@@ -24,12 +24,12 @@ from midm_vllm.constrained.call_grammar import (
 from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
 from midm_vllm.constrained.limits import MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
-from midm_vllm.serving.continuation import begun_call
+from midm_vllm.serving.continuation import partial_call
 from midm_vllm.serving.tool_choice import Tool, ToolChoice, UncallableTools
 
 logger = logging.getLogger("vllm.midm_vllm.constraints")
 
-#: llguidance gives up where more than 2,000 ways to go on are open at once: here, tools to call.
+#: llguidance gives up with more than 2,000 alternatives at a time: here, tools to call.
 MAX_TOOLS = 1000
 
 
@@ -80,9 +80,9 @@ def answer_grammar(
             _report_unenforced(tool, schema)
             arguments = schema.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
-    begun = begun_call(request)
-    if begun:
-        _check_begun_call(begun, list(zip(choice.tools, callable_tools)), special)
+    partial = partial_call(request)
+    if partial:
+        _check_partial_call(partial, list(zip(choice.tools, callable_tools)), special)
     format_schema = None
     if answer is not None and not choice.must_call:
         schema = schemas.compile_answer(answer).without_control_tokens(unwritable)
@@ -92,7 +92,7 @@ def answer_grammar(
     return build_call_grammar(
         callable_tools, must_call=choice.must_call,
         one_call=choice.is_named or request.parallel_tool_calls is False, answer=format_schema,
-        special_tokens=special, partial_call=begun,
+        special_tokens=special, partial_call=partial,
     )
 
 
@@ -146,17 +146,17 @@ def _report_unenforced(tool: Tool, schema: ToolSchema) -> None:
         _warn_once(f"Not enforced in the arguments of the tool {tool.name!r:.100}: {finding}.")
 
 
-def _check_begun_call(
-    begun: str, tools: list[tuple[Tool, CallableTool]], special: frozenset[str]
+def _check_partial_call(
+    partial: str, tools: list[tuple[Tool, CallableTool]], special: frozenset[str]
 ) -> None:
-    """Raise UnsupportedSchema where the begun call may be one of a strict tool.
+    """Raise UnsupportedSchema where the partial call may be one of a strict tool.
 
     Arguments that have begun cannot be constrained: what they begin with is not parsed.
     """
-    if any(ends_before_arguments(callable_tool, begun, special) for _, callable_tool in tools):
+    if any(ends_before_arguments(callable_tool, partial, special) for _, callable_tool in tools):
         return
     meant = [
-        tool for tool, callable_tool in tools if ends_in_arguments(callable_tool, begun, special)
+        tool for tool, callable_tool in tools if ends_in_arguments(callable_tool, partial, special)
     ]
     for tool in meant or [tool for tool, _ in tools]:
         if tool.strict:

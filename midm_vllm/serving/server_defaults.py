@@ -135,7 +135,7 @@ def _complete_template(args: Any, has_model: bool, logger: logging.Logger) -> No
             choice.reason, PACKAGED_TEMPLATE_NAME, envs.SERVING_DEFAULTS,
         )
         if not choice.known:
-            return  # Its other files would be asked for in vain, too.
+            return  # Its other files cannot be read either.
     if args.chat_template in (None, str(PACKAGED_TEMPLATE)):
         _give_control_tokens(args, files)
 
@@ -149,7 +149,7 @@ def _check_template_file(template: Any, logger: logging.Logger) -> None:
             f"--chat-template {template} is not UTF-8 text: save it as UTF-8."
         ) from None
     except (OSError, ValueError):
-        return  # A template itself, and no path; or vLLM says what is wrong.
+        return  # A template itself, and no path; or vLLM reports what is wrong.
     if not text.isascii() and not _files_are_utf8():
         raise UnusableArgument(
             f"--chat-template {template} is UTF-8 text, but vLLM would read it as this locale's "

@@ -25,7 +25,7 @@ from midm_vllm.markup.events import ArgumentText, CallStarted, ContentText, Even
 from midm_vllm.markup.accumulator import Output
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.constants import STRUCTURAL_TAG_MODEL
-from midm_vllm.serving.continuation import ContinuingReader, begun_call
+from midm_vllm.serving.continuation import ContinuationReader, partial_call
 from midm_vllm.serving.demanded_calls import DemandedCallReader, Reader
 from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.metrics import OutputTally
@@ -42,7 +42,7 @@ if _SENDS_GRAMMARS:
 
 
 class MidmToolParser(ToolParser):
-    """Reads Mi:dm's tool calls, streamed and one-shot, through one reader.
+    """Reads Mi:dm's tool calls, streaming and non-streaming, through one reader.
 
     The arguments that reach the client are the model's own characters. Text
     that is no call is content; where the request offers no tools or chooses
@@ -52,7 +52,7 @@ class MidmToolParser(ToolParser):
     #: The grammar that vLLM constrains the output with (from 0.24).
     structural_tag_model = STRUCTURAL_TAG_MODEL
     #: vLLM keeps no text for us and calls :meth:`finish_streaming` (from 0.24). It reads this once,
-    #: when it makes the parser, so it has to hold for every request.
+    #: when it makes the parser, before it knows the request.
     engine_based_streaming = True
 
     def __init__(self, tokenizer: Any, *tools: Any) -> None:
@@ -88,14 +88,14 @@ class MidmToolParser(ToolParser):
     def _constrain(self, request: Any) -> bool:
         """Constrain the answer by a grammar; False where vLLM may constrain it."""
         from midm_vllm.compat.vllm_imports import StructuredOutputsParams  # Not in all releases.
-        from midm_vllm.serving.request_grammar import answer_grammar, reject_strict
+        from midm_vllm.serving.grammar_prefetch import grammar_of
+        from midm_vllm.serving.request_grammar import reject_strict
 
         choice = read_tool_choice(request)
         grammar = None
         if not self._is_unconstrained:
             if grammar_backend.takes_grammars():
-                tokenizer = self.model_tokenizer
-                grammar = answer_grammar(request, choice, self._strict_level, tokenizer)
+                grammar = grammar_of(request, choice, self._strict_level, self.model_tokenizer)
             else:
                 reject_strict(choice)
         if getattr(request.tool_choice, "type", None) == "allowed_tools":
@@ -120,7 +120,7 @@ class MidmToolParser(ToolParser):
     def get_structural_tag(self, request: Any, **options: Any) -> None:
         """No structural tag: the grammar is set in :meth:`adjust_request`, for calls and formats.
 
-        vLLM (from 0.24) asks just before, and tells how strict the server is.
+        vLLM (from 0.24) calls this just before, with the server's strict level.
         """
         self._strict_level = int(options.get("strict_level", 0))
 
@@ -181,7 +181,7 @@ class MidmToolParser(ToolParser):
         return delta_message(events)
 
     def get_remaining_unstreamed_args(self) -> str:
-        """Arguments held back at the end of the stream.
+        """Arguments that are still buffered at the end of the stream.
 
         vLLM adds them to the call in the last delta, if there is one, and
         then calls :meth:`finish_streaming`, so they make no entry of their own.
@@ -195,14 +195,14 @@ class MidmToolParser(ToolParser):
         return "".join(event.text for event in events if isinstance(event, ArgumentText))
 
     def finish_streaming(self) -> DeltaMessage | None:
-        """What was held back and has not been sent, once the stream has ended."""
+        """The last delta: what was buffered when the stream ended."""
         events = self._reader.finish()
         if self._tally is not None:
             self._count_all(self._tally, events)
         return delta_message(self._final_events + events)
 
     def _count_all(self, tally: OutputTally, events: list[Event]) -> None:
-        """The output ends with these events: what /metrics and the log say of it."""
+        """Count an output that ends with these events, and log it if it is imperfect."""
         if events:
             tally.add(events)
         if tally.finish() and self._log is not None:
@@ -216,8 +216,8 @@ def wants_calls(request: ChatCompletionRequest | None) -> bool:
 
 def reader_for(request: Any) -> Reader:
     """A reader for the answer to a request; offline there may be no request to ask."""
-    if begun := begun_call(request):
-        return ContinuingReader(begun)
+    if partial := partial_call(request):
+        return ContinuationReader(partial)
     choice = getattr(request, "tool_choice", None)
     if choice == "required":
         return DemandedCallReader(None)

@@ -1,6 +1,6 @@
 """``midm-parser`` in vLLM 0.8 to 0.23, whose chat serving class treats a parser differently.
 
-* Nothing tells the parser that its stream has ended. Where the model ended by itself, though,
+* Nothing reports the end of its stream to the parser. Where the model ended by itself, though,
   the last delta's token ids end with the id that ended it.
 * To 0.19 all choices of a streamed request (``n`` > 1) share one parser.
 * To 0.10.0 a delta of which nothing is sent takes the finish reason with it.
@@ -45,7 +45,7 @@ class _Choice:
 class OlderMidmToolParser(MidmToolParser):
     """:class:`~midm_vllm.serving.tool_parser.MidmToolParser` for vLLM 0.8 to 0.23.
 
-    Text held back when a stream ends is lost unless the model ended it by itself.
+    Text that is buffered when a stream ends is lost unless the model ended it by itself.
     """
 
     def __init__(self, tokenizer: Any, *tools: Any) -> None:
@@ -64,7 +64,7 @@ class OlderMidmToolParser(MidmToolParser):
         delta_token_ids: Sequence[int],
         request: ChatCompletionRequest,
     ) -> DeltaMessage | None:
-        """Read the next delta; what it held back too, if the model ended with it."""
+        """Read the next delta, and what is buffered if the model ended with it."""
         if not wants_calls(request):
             return DeltaMessage(content=delta_text)
         choice = self._choice(request, previous_text, previous_token_ids)

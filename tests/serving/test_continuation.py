@@ -16,7 +16,7 @@ from vllm.entrypoints.openai.responses.utils import should_continue_final_messag
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
 from midm_vllm.markup.accumulator import Output
 from midm_vllm.offline import parse
-from midm_vllm.serving.continuation import ContinuingReader, begun_call
+from midm_vllm.serving.continuation import ContinuationReader, partial_call
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
 
@@ -27,7 +27,7 @@ def asked(content: Any, **more: Any) -> Any:
 
 
 def events(begun: str, rest: str, size: int) -> list[Event]:
-    reader = ContinuingReader(begun)
+    reader = ContinuationReader(begun)
     told: list[Event] = []
     for start in range(0, len(rest), size):
         told += reader.feed(rest[start : start + size])
@@ -42,8 +42,8 @@ def read(begun: str, rest: str, size: int) -> tuple[str, list[tuple[str, str, bo
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 @pytest.mark.parametrize("cut", range(len("<tool_call>"), len(CALL) - len("</tool_call>") + 1))
-def test_a_begun_call_is_told_whole_wherever_it_was_cut(cut: int, size: int) -> None:
-    begun = begun_call(asked(f"Sure. {CALL[:cut]}"))
+def test_a_partial_call_is_reported_whole_wherever_it_was_cut(cut: int, size: int) -> None:
+    begun = partial_call(asked(f"Sure. {CALL[:cut]}"))
     assert begun == CALL[:cut]
     assert read(begun, CALL[cut:], size) == ("", [("add", '{"a": 1}', True)])
 
@@ -60,8 +60,8 @@ def test_in_responses_an_incomplete_message_is_continued(status: Any, parts: boo
         {"input": [{"role": "user", "content": "?"}, last], "tools": []}
     )
     # What vLLM thinks of it decides whether the model goes on.
-    assert bool(begun_call(request)) == should_continue_final_message(request.input)
-    assert begun_call(request) in (begun, "")
+    assert bool(partial_call(request)) == should_continue_final_message(request.input)
+    assert partial_call(request) in (begun, "")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_in_responses_an_incomplete_message_is_continued(status: Any, parts: boo
     ]], ids=str,
 )
 def test_in_responses_nothing_else_is(items: Any) -> None:
-    assert begun_call(ResponsesRequest.model_validate({"input": items})) == ""
+    assert partial_call(ResponsesRequest.model_validate({"input": items})) == ""
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
@@ -114,16 +114,16 @@ def test_a_call_that_was_begun_goes_before_another() -> None:
     ids=["text", "whole call", "no content", "not continued", "other request", "no request"],
 )
 def test_nothing_is_begun_where_no_call_is_open(request_: Any) -> None:
-    assert begun_call(request_) == ""
+    assert partial_call(request_) == ""
 
 
 def test_a_call_begun_in_parts_is_found() -> None:
     parts = [{"type": "text", "text": "Sure. "}, {"type": "text", "text": CALL[:20]}]
-    assert begun_call(asked(parts)) == CALL[:20]
+    assert partial_call(asked(parts)) == CALL[:20]
 
 
 @pytest.mark.parametrize("end", ['{"name": "get', "<tool_call>", '"arguments": {', '"서'])
-def test_a_server_tells_the_begun_call_whole(client: openai.OpenAI, end: str) -> None:
+def test_a_server_reports_the_partial_call_whole(client: openai.OpenAI, end: str) -> None:
     """At once and streamed: what was begun, and what the model adds to it, read as one text.
 
     The model was taught one way to cut its text into tokens, and goes astray after others.

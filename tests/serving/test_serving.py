@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -52,6 +53,37 @@ def test_a_required_answer_ends_where_the_model_ends_its_turn(
     answered = client.chat.completions.create(**arguments)
     [answer] = streamed_answers(answered) if stream else answers(answered)
     assert answer.calls == expected(conversation).calls
+
+
+#: No taught conversation has these arguments: only the schema can bring them about.
+UNTAUGHT: dict[str, Any] = {
+    "type": "object",
+    "properties": {"area": {"enum": ["untaught place", "another one"]}},
+    "required": ["area"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+@pytest.mark.parametrize("demand", ["required", "named", "strict"])
+def test_demanded_calls_follow_a_schema_that_the_model_was_not_taught(
+    client: openai.OpenAI, demand: str, stream: bool
+) -> None:
+    conversation = BY_NAME["area_call"]
+    name = conversation.calls[0].name
+    function = {"name": name, "parameters": UNTAUGHT, "strict": demand == "strict" or None}
+    named = {"type": "function", "function": {"name": name}}
+    arguments = request(conversation) | {
+        "tools": [{"type": "function", "function": function}],
+        "tool_choice": named if demand == "named" else "required",
+        "parallel_tool_calls": False,
+        "stream": stream,
+    }
+    answered = client.chat.completions.create(**arguments)
+    [answer] = streamed_answers(answered) if stream else answers(answered)
+    [(called, called_with)] = answer.calls
+    assert called == name and answer.content == ""
+    assert json.loads(called_with)["area"] in UNTAUGHT["properties"]["area"]["enum"]
 
 
 def test_arguments_arrive_while_the_model_writes_them(client: openai.OpenAI) -> None:
