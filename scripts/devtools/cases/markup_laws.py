@@ -12,7 +12,7 @@ import pytest
 from devtools.cases import reference_reader
 from devtools.cases.reference_reader import Kind
 
-from midm_vllm.markup import call_parser, json_escapes
+from midm_vllm.markup import call_parser, json_escapes, text_buffer
 from midm_vllm.markup import reader as reader_module
 from midm_vllm.markup.events import (
     ArgumentText,
@@ -256,7 +256,7 @@ class _CountedPattern:
 def _counted_patterns() -> Iterator[None]:
     """Count what the reader's patterns run over, however its modules refer to them."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (reader_module, call_parser, json_escapes):
+        for module in (reader_module, call_parser, json_escapes, text_buffer):
             for name, value in list(vars(module).items()):
                 method = getattr(value, "__name__", "")
                 pattern = value if isinstance(value, re.Pattern) else getattr(
