@@ -9,20 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm import envs
-from midm_vllm.constrained.json_schema.formats import FORMAT_PATTERNS, FORMATS
+from midm_vllm.constrained.json_schema.formats import FORMATS
 from midm_vllm.constrained.limits import MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
-from midm_vllm.constrained.json_schema.keywords import (
-    COMBINING,
-    FLAT,
-    WITH_NAMED_SCHEMAS,
-    WITH_SCHEMAS,
-)
+from midm_vllm.constrained.json_schema.keywords import KEYWORDS, subschemas
 from midm_vllm.cli.doctor import Finding, Level
 
 #: Where the parameters of a function are: OpenAI, MCP, Anthropic.
 _PARAMETERS = ("parameters", "inputSchema", "input_schema")
-_KEYWORDS = FLAT | {*COMBINING, "dependencies"}
 _EXPECTED = (
     'expected a list of tools (of the OpenAI API, or of an MCP server with "inputSchema"), or an '
     'object with such a list as "tools"'
@@ -125,13 +119,10 @@ def _keywords(schema: Any) -> tuple[Counter[str], list[str]]:
         inside: list[Any] = []
         for each in level:
             for keyword, value in each.items() if isinstance(each, dict) else ():
-                if keyword == "format" and str(value) not in {*FORMATS, *FORMAT_PATTERNS}:
+                if keyword == "format" and str(value) not in FORMATS:
                     silent[f"'format': {value!r:.40}"] = None
-                elif keyword in _KEYWORDS:
+                elif keyword in KEYWORDS:
                     met[keyword] += 1
-                if keyword in WITH_NAMED_SCHEMAS and isinstance(value, dict):
-                    inside += value.values()
-                elif keyword in WITH_SCHEMAS:
-                    inside += value if isinstance(value, list) else [value]
+                inside += subschemas(keyword, value)
         level = inside
     return met, list(silent)

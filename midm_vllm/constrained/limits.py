@@ -9,7 +9,73 @@ from __future__ import annotations
 MAX_NODES = 1500
 #: What a tool costs beside its schema's nodes.
 NODES_PER_TOOL = 4
-#: Characters of a schema that cost a node.
+#: Characters of a schema that cost a node, and its parts that may be read for one.
 CHARACTERS_PER_NODE = 500
+NORMALIZED_PER_NODE = 4
 #: The size of the cache of compiled schemas, in characters.
 CACHE_SIZE = 20_000_000
+
+# Regular expressions.
+
+MAX_PATTERN_LENGTH = 30_000
+MAX_GROUP_DEPTH = 50
+#: Of a pattern that looks ahead, its automaton, and the expression that is read from it.
+MAX_LOOKAHEAD_LENGTH = 1000
+MAX_AUTOMATON_STATES = 100
+MAX_TERMS_PER_STATE = 100
+MAX_EXPRESSION_LENGTH = 4000
+#: Characters of a name that tell it from others.
+MAX_NAME_LENGTH = 40
+CHARACTERS_OF_PATTERN_PER_NODE = 20
+
+# Schemas and their parts.
+
+MAX_DEPTH = 48
+#: More than that nobody reads, and each is a line in the log.
+MAX_FINDINGS = 50
+#: How many flat schemas one becomes.
+MAX_ALTERNATIVES = 200
+MAX_BRANCHES = 1000
+#: Strings with conditions among the branches of one choice: the lexer follows them all at once.
+MAX_STRINGS = 32
+#: ``oneOf`` is made exclusive pair by pair up to as many schemas.
+MAX_EXCLUSIVE_BRANCHES = 16
+#: References that are followed to intersect what they mean with what stands beside them.
+MAX_FOLLOWED = 8
+#: When schemas are compared: how deep, and how many branches, names or members of one.
+MAX_COMPARISON_DEPTH = 6
+MAX_BRANCHES_COMPARED = 64
+MAX_VALUES_EXCLUDED = 256
+
+# Values.
+
+#: Integers beyond are not told apart by everybody.
+EXACT_INTEGER = 2**53
+EXACT_FLOAT = 1e15
+VALUES_PER_NODE = 8
+#: Multiples of a step are listed up to as many, where llguidance does not count them.
+MAX_MULTIPLES = 100
+#: Of characters and members.
+MAX_COUNTED = 50_000
+MAX_ITEMS = 5_000
+#: Arrays without the same item twice are listed, up to as many, of as many values.
+MAX_LISTED_ARRAYS = 100
+MAX_UNIQUE_VALUES = 8
+#: What llguidance's parser and lexer can have open at once, with room to spare.
+MAX_OPTIONAL_MEMBERS = 400
+#: Names longer than this together are not told apart from other members' names.
+MAX_NAMES = 2_000
+#: Ways to choose a number of members.
+MAX_MEMBER_CHOICES = 64
+
+# What llguidance is asked about.
+
+#: Larger schemas are validated whatever they consist of.
+MAX_UNVALIDATED_NODES = 300
+MAX_UNVALIDATED_CHARACTERS = 20_000
+#: A grammar's text, in characters for each node that a request may cost.
+GRAMMAR_CHARACTERS_PER_NODE = 150
+#: How many characters of a schema's parts are validated, to find what is rejected.
+MAX_VALIDATED_CHARACTERS = 20_000
+#: Whole numbers as bounds that llguidance compares without trying.
+MAX_UNVALIDATED_BOUND = 10**9

@@ -1,50 +1,49 @@
 """What of a tool's schema is enforced when the model writes the tool's arguments.
 
-``compile_parameters`` is the one place to ask: it says what is enforced, what is left free and why,
-and whether a text would be accepted. The server and the benchmark ask
-here.
+``compile_parameters`` reports what is enforced, what is not and why, and whether a text would be
+accepted. The server, ``midm-vllm doctor`` and the benchmarks all ask here.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 from llguidance import LLMatcher
 
+from midm_vllm.constrained import limits
+from midm_vllm.constrained.compile.compiler import SchemaCompiler
+from midm_vllm.constrained.compile.validation import relax_until_accepted, skips_validation
 from midm_vllm.constrained.json_grammar import ANY_OBJECT, json_grammar
-from midm_vllm.constrained.limits import (
-    CACHE_SIZE,
-    CHARACTERS_PER_NODE,
-    MAX_NODES,
-    NODES_PER_TOOL,
-)
+from midm_vllm.constrained.json_schema.findings import TOO_LARGE, Finding, Findings
+from midm_vllm.constrained.json_schema.normalization import Normalizer
 from midm_vllm.constrained.lru_cache import LRUCache
-from midm_vllm.constrained.compile.compiler import TOO_LARGE, Finding, SchemaCompiler
-from midm_vllm.constrained.compile.validation import (
-    byte_tokenizer,
-    is_surely_taken,
-    loosened,
-)
+from midm_vllm.constrained.regex.matching import byte_tokenizer
+
+logger = logging.getLogger("vllm.midm_vllm.schemas")
 
 
 @dataclass(frozen=True)
 class ToolSchema:
-    """The grammar of a tool's arguments, and what it leaves free.
+    """The grammar of a tool's arguments, and what it does not enforce.
 
-    ``grammar`` is the schema in the words of llguidance, to be written into a grammar after
-    ``%json``; ``findings`` are the keywords of the original that
-    it does not enforce, with place and reason: none means that nothing invalid is accepted.
-    ``nodes`` is the cost, of what ``MAX_NODES`` allows to a request.
+    Attributes:
+        grammar: What follows ``%json`` in a grammar of llguidance.
+        findings: What of the schema is not enforced. Without any, nothing invalid is accepted.
+        nodes: The cost, of the ``limits.MAX_NODES`` of a request.
+        pattern_characters: The characters that patterns of the schema name one by one.
     """
 
     grammar: str
     findings: tuple[Finding, ...]
     nodes: int
+    pattern_characters: frozenset[str] = frozenset()
 
     @property
     def is_exact(self) -> bool:
@@ -53,7 +52,7 @@ class ToolSchema:
 
     @property
     def is_too_large(self) -> bool:
-        """Whether something is left free because there was no room for it."""
+        """Whether something is not enforced because it costs too much."""
         return any(each.reason.startswith(TOO_LARGE) for each in self.findings)
 
     @property
@@ -61,154 +60,190 @@ class ToolSchema:
         """Whether nothing at all is enforced, but that arguments are an object."""
         return any(each.keyword == "schema" and each.place == "$" for each in self.findings)
 
-    def without_control_tokens(self, tokens: re.Pattern[str]) -> ToolSchema:
-        """Itself, unless it has text in it that the model's tokenizer takes for a special token.
-
-        The model cannot write such text, and where nothing else is left llguidance fails.
-        """
-        found = tokens.search(self.grammar.replace("\\", ""))
-        if found is None:
-            return self
-        return _unread(f"it has {found[0]} in it, which is a control token of this model's")
+    def may_spell(self, control_tokens: frozenset[str]) -> bool:
+        """Whether a text that is demanded may have a control token in it."""
+        if _any_of(control_tokens).search(self.grammar.replace("\\", "")):
+            return True
+        return bool(self.pattern_characters) and any(
+            self.pattern_characters.issuperset(token) for token in control_tokens
+        )
 
     def accepts(self, text: str) -> bool:
         """Whether the model could write this text as the arguments."""
         try:
-            text_bytes = text.encode()
+            data = text.encode()
         except UnicodeEncodeError:
             return False
         grammar = f"start: args\nargs: %json {self.grammar}"
         matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
-        return bool(
-            matcher.try_consume_tokens(list(text_bytes)) == len(text_bytes)
-            and matcher.is_accepting()
-        )
+        return bool(matcher.try_consume_tokens(list(data)) == len(data) and matcher.is_accepting())
 
 
 class RequestSchemas:
-    """Reads the schemas of one request, which share its ``nodes``."""
+    """Compiles the schemas of one request.
 
-    def __init__(self, nodes: int = MAX_NODES) -> None:
+    Args:
+        nodes: What they may cost together.
+        control_tokens: Texts of the tokenizer's special tokens, which a model cannot write.
+    """
+
+    def __init__(
+        self, nodes: int = limits.MAX_NODES, control_tokens: frozenset[str] = frozenset()
+    ) -> None:
         self._nodes = nodes
-        #: What the schemas cost so far.
+        self._control_tokens = control_tokens
+        #: What the schemas have cost so far.
         self.spent = 0
-        #: Whether there was no room for one, or for a part of one.
+        #: Whether something is not enforced because it costs too much.
         self.is_too_large = False
 
     def compile_parameters(self, parameters: Any) -> ToolSchema:
         """See :func:`compile_parameters`."""
-        return self._spend(compile_parameters(parameters, self._nodes - self.spent))
+        left = self._nodes - self.spent
+        return self._spend(compile_parameters(parameters, left, self._control_tokens))
 
     def compile_answer(self, schema: Any) -> ToolSchema:
         """See :func:`compile_schema`."""
-        return self._spend(compile_schema(schema, self._nodes - self.spent))
+        left = self._nodes - self.spent
+        return self._spend(compile_schema(schema, left, self._control_tokens))
 
-    def _spend(self, read: ToolSchema) -> ToolSchema:
-        self.spent = min(self._nodes, self.spent + read.nodes)
-        self.is_too_large |= read.is_too_large
-        return read
+    def _spend(self, compiled: ToolSchema) -> ToolSchema:
+        self.spent = min(self._nodes, self.spent + compiled.nodes)
+        self.is_too_large |= compiled.is_too_large
+        return compiled
 
 
-def compile_parameters(parameters: Any, nodes: int = MAX_NODES) -> ToolSchema:
-    """What of a function's ``parameters`` is enforced. Never refuses, and never takes long.
+def compile_parameters(
+    parameters: Any, nodes: int = limits.MAX_NODES, control_tokens: frozenset[str] = frozenset()
+) -> ToolSchema:
+    """Compile a function's ``parameters``; never fails, and never takes long.
 
-    ``None`` and ``{}`` are a function without parameters: its arguments are ``{}``. Anything
-    that is no JSON schema leaves the arguments any JSON object, with a finding.
+    ``None`` and ``{}`` are a function without parameters: its arguments are ``{}``. Of what is no
+    JSON schema nothing is enforced but that the arguments are an object, and a finding says so.
     """
-    return compile_schema(parameters or {"type": "object", "properties": {}}, nodes, arguments=True)
+    if parameters is None or parameters == {}:
+        parameters = {"type": "object", "properties": {}}
+    return _compile_cached(parameters, nodes, control_tokens, is_arguments=True)
 
 
-def compile_schema(schema: Any, nodes: int = MAX_NODES, arguments: bool = False) -> ToolSchema:
-    """The same for any schema, as of an answer's format; ``arguments`` have to be objects."""
-    if nodes <= NODES_PER_TOOL:
-        return _unread(f"{TOO_LARGE} {nodes} nodes")
+def compile_schema(
+    schema: Any, nodes: int = limits.MAX_NODES, control_tokens: frozenset[str] = frozenset()
+) -> ToolSchema:
+    """Compile the schema of any value, as of an answer's format."""
+    return _compile_cached(schema, nodes, control_tokens, is_arguments=False)
+
+
+def _size(compiled: ToolSchema) -> int:
+    """What a schema takes in the cache, about, in characters."""
+    found = sum(len(each.place) + len(each.reason) + 300 for each in compiled.findings)
+    return len(compiled.grammar) + found + 1000
+
+
+#: Agents send the same schemas with every request.
+_compiled: LRUCache[ToolSchema] = LRUCache(limits.CACHE_SIZE, _size)
+
+
+def _compile_cached(
+    schema: Any, nodes: int, control_tokens: frozenset[str], is_arguments: bool
+) -> ToolSchema:
+    if nodes <= limits.NODES_PER_TOOL:
+        return _unconstrained(f"{TOO_LARGE} {nodes} nodes")
     try:
         text = json.dumps(schema, ensure_ascii=False)
-        data = text.encode()
+        digest = hashlib.sha256(text.encode()).digest()
     except (RecursionError, UnicodeEncodeError, TypeError, ValueError):
-        return _unread("it nests too deep, or is no JSON")
-    cost = NODES_PER_TOOL + len(text) // CHARACTERS_PER_NODE
+        return _unconstrained("it nests too deep, or is no JSON")
+    cost = limits.NODES_PER_TOOL + len(text) // limits.CHARACTERS_PER_NODE
     if cost > nodes:
-        return _unread(f"{TOO_LARGE} {nodes} nodes")
-    digest = hashlib.sha256(data).digest()
-    read = _known.get((digest, arguments, None))
-    if read is None or read.nodes > nodes:
-        read = _known.get((digest, arguments, nodes))
-    if read is None:
-        read = _read(text, nodes - cost, arguments)
-        read = replace(read, nodes=read.nodes + cost)
-        _known.put((digest, arguments, nodes if read.is_too_large else None), read)
-    return read
+        return _unconstrained(f"{TOO_LARGE} {nodes} nodes")
+
+    def compiled_with(tokens: frozenset[str]) -> ToolSchema:
+        key = (digest, is_arguments, tokens)
+        found = _compiled.get((*key, None))
+        if found is None or found.nodes > nodes:
+            found = _compiled.get((*key, nodes))
+        if found is None:
+            found = _compile(text, nodes - cost, is_arguments, tokens)
+            found = replace(found, nodes=found.nodes + cost)
+            _compiled.put((*key, nodes if found.is_too_large else None), found)
+        return found
+
+    found = compiled_with(frozenset())
+    return compiled_with(control_tokens) if found.may_spell(control_tokens) else found
 
 
-def _size(read: ToolSchema) -> int:
-    """What a schema takes, about, in characters: of some the findings are most of it."""
-    said = sum(len(each.place) + len(each.reason) + 300 for each in read.findings)
-    return len(read.grammar) + said + 1000
+def _compile(
+    text: str, nodes: int, is_arguments: bool, control_tokens: Collection[str]
+) -> ToolSchema:
+    try:
+        return _compile_document(text, nodes, is_arguments, control_tokens)
+    except Exception as error:  # A request is never answered with an error because of a schema.
+        logger.debug("A schema could not be compiled: %.1000s", text, exc_info=True)
+        return _unconstrained(f"it could not be compiled ({type(error).__name__})")
 
 
-#: Schemas that were read: agents send the same with every request.
-_known = LRUCache(CACHE_SIZE, _size)
-
-
-def _unread(reason: str) -> ToolSchema:
-    return _written(json.dumps(ANY_OBJECT), [Finding("schema", "$", reason)], 1)
-
-
-def _written(text: str, findings: Sequence[Finding], nodes: int) -> ToolSchema:
-    """Of a schema's text, which is an object."""
-    return ToolSchema(json_grammar(text), tuple(findings), nodes)
-
-
-def _read(text: str, nodes: int, arguments: bool) -> ToolSchema:
+def _compile_document(
+    text: str, nodes: int, is_arguments: bool, control_tokens: Collection[str]
+) -> ToolSchema:
     document = json.loads(text)
-    if not isinstance(document, dict):
-        return _unread("it is no JSON schema")
-    if arguments:
-        kind = document.get("type", "object")
-        if kind != "object" and not (isinstance(kind, list) and "object" in kind):
-            return _unread(f"a function's parameters are an object, not {kind!r:.40}")
-    rewriting = SchemaCompiler(document, nodes)
-    if rewriting.circles:
-        rewriting = SchemaCompiler(document, nodes, rewriting.circles)
-    findings = list(rewriting.findings)
-    root = rewriting.root
-    if root is False:
-        reason = "no value is possible"
-        findings.append(Finding("schema", rewriting.impossible or "$", reason))
-        root = ANY_OBJECT if arguments else {}
-    if arguments:
-        root = _as_object(root)
-    text = json.dumps(root, ensure_ascii=False)
-    if len(text) > 150 * MAX_NODES:
-        return _unread(f"{TOO_LARGE} {nodes} nodes, written out")
-    if not is_surely_taken(root, text, rewriting.nodes, rewriting.other_names):
-        taken, more = loosened(root, text, rewriting.places)
-        if more:
-            findings += more
-            text = json.dumps(taken, ensure_ascii=False)
-    read = _written(text, findings, rewriting.nodes)
-    if read.is_unconstrained:
-        read = _written(json.dumps(ANY_OBJECT if arguments else {}), findings, rewriting.nodes)
-    return read
+    if not isinstance(document, (dict, bool)):
+        return _unconstrained("it is no JSON schema")
+    normalizer = Normalizer(document, text, Findings(nodes))
+    root = normalizer.root()
+    if is_arguments:
+        root = _objects_only(root)
+        if root is False and document is not False:
+            kind = document.get("type") if isinstance(document, dict) else None
+            return _unconstrained(f"a function's parameters are an object, not {kind!r:.40}")
+    compiler = SchemaCompiler(
+        normalizer, root, nodes,
+        tracks_evaluated='"unevaluated' in text, control_tokens=control_tokens,
+    )
+    if compiler.cycles:
+        compiler = SchemaCompiler(
+            normalizer, root, nodes, avoid=compiler.cycles,
+            tracks_evaluated='"unevaluated' in text, control_tokens=control_tokens,
+        )
+    findings = [*normalizer.findings.all(), *compiler.findings.all()]
+    anything = ANY_OBJECT if is_arguments else {}
+    compiled = compiler.root
+    if compiled is False:
+        findings.append(
+            Finding("schema", compiler.unsatisfiable_at or "$", "no value is possible")
+        )
+    compiled = compiled if isinstance(compiled, dict) else anything
+    text = json.dumps(compiled, ensure_ascii=False)
+    if len(text) > limits.GRAMMAR_CHARACTERS_PER_NODE * limits.MAX_NODES:
+        return _unconstrained(f"{TOO_LARGE} {nodes} nodes, written out")
+    if not skips_validation(compiled, text, compiler.findings.nodes, compiler.other_names):
+        compiled, rejected = relax_until_accepted(compiled, text, compiler.places)
+        findings += rejected
+        text = json.dumps(compiled, ensure_ascii=False)
+    if is_arguments and any(each.place == "$" and each.keyword == "schema" for each in findings):
+        text = json.dumps(anything)
+    return ToolSchema(
+        json_grammar(text), tuple(findings), compiler.findings.nodes,
+        frozenset(compiler.pattern_characters),
+    )
 
 
-def _as_object(root: dict[str, Any]) -> dict[str, Any]:
-    if root.get("type") == "object":
-        return root
-    if "type" in root and "anyOf" not in root:
-        return {**root, "type": "object"}
-    definitions = {"$defs": root["$defs"]} if "$defs" in root else {}
-    inside = {key: value for key, value in root.items() if key != "$defs"}
-    if not inside:
-        return {**ANY_OBJECT, **definitions}
-    if inside.keys() == {"anyOf"}:
-        return {"anyOf": [
-            each if "$ref" in each or "anyOf" in each else {**each, "type": "object"}
-            for each in inside["anyOf"]
-        ], **definitions} if not any(
-            "$ref" in each or "anyOf" in each for each in inside["anyOf"]
-        ) else {"allOf": [ANY_OBJECT, inside], **definitions}
-    return {"allOf": [ANY_OBJECT, inside], **definitions} if "$ref" in inside else {
-        **root, "type": "object"
-    }
+def _objects_only(root: Any) -> Any:
+    """A normalized schema's objects; those of a function without parameters are ``{}``."""
+    if isinstance(root, bool):
+        return {"type": ["object"]} if root else False
+    if "object" not in root.get("type", ("object",)):
+        return False
+    if root.get("properties") == {} and root.keys() <= {"type", "properties", "required"}:
+        root = {**root, "additionalProperties": False}
+    return {**root, "type": ["object"]}
+
+
+def _unconstrained(reason: str) -> ToolSchema:
+    finding = Finding("schema", "$", reason)
+    return ToolSchema(json_grammar(json.dumps(ANY_OBJECT)), (finding,), 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _any_of(texts: frozenset[str]) -> re.Pattern[str]:
+    """Finds one of these texts; of none, nothing."""
+    return re.compile("|".join(map(re.escape, sorted(texts))) or "(?!)")

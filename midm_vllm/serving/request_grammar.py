@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import re
 from typing import Any
 
 from midm_vllm import envs
@@ -69,14 +68,13 @@ def answer_grammar(
             "\"strict\": true."
         )
     special = special_tokens(tokenizer)
-    unwritable = _any_of(special)
-    schemas = RequestSchemas(envs.schema_nodes(MAX_NODES))
+    schemas = RequestSchemas(envs.schema_nodes(MAX_NODES), special)
     callable_tools = []
     for tool in choice.tools:
         arguments = ANY_OBJECT_GRAMMAR
         is_asked = (choice.must_call or choice.is_limited) and tool.strict is None
         if tool.strict or level >= 2 or is_asked:
-            schema = schemas.compile_parameters(tool.parameters).without_control_tokens(unwritable)
+            schema = schemas.compile_parameters(tool.parameters)
             _report_unenforced(tool, schema)
             arguments = schema.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
@@ -85,7 +83,7 @@ def answer_grammar(
         _check_partial_call(partial, list(zip(choice.tools, callable_tools)), special)
     format_schema = None
     if answer is not None and not choice.must_call:
-        schema = schemas.compile_answer(answer).without_control_tokens(unwritable)
+        schema = schemas.compile_answer(answer)
         for finding in schema.findings:
             _warn_once(f"Not enforced in the answer's format: {finding}.")
         format_schema = schema.grammar
@@ -198,9 +196,3 @@ def _special_tokens(tokenizer: Any) -> frozenset[str]:
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     special = (token.content for token in added if getattr(token, "special", False))
     return frozenset(filter(None, special))  # A checkpoint may list an empty one.
-
-
-@functools.lru_cache(maxsize=8)
-def _any_of(texts: frozenset[str]) -> re.Pattern[str]:
-    """Finds one of these texts; of none, nothing."""
-    return re.compile("|".join(map(re.escape, sorted(texts))) or "(?!)")

@@ -23,7 +23,6 @@ PATTERNS = {
     r"^(?!000|666)[0-8]\d{2}-(?!00)\d{2}$": ["123-45", "001-01", "665-10"],
     r"^[a-z](?:-(?=[a-z])|[a-z])?[a-z]*$": ["a-b", "ab", "abc"],
     r"x(?!y)": ["x", "xy x", "ax"],
-    r"(?:^|,)(?=a)[ab]+": ["a", "b,ab", "ba,ab"],
     r"^(?:a|(?!b).)c": ["ac", "dcd", "cc"],
     r"^a$|^(?!.*a)b": ["a", "b", "bc"],
 }
@@ -58,10 +57,10 @@ def test_a_pattern_that_looks_ahead_is_exact(pattern: str, texts: list[str]) -> 
     (r"^(?<!a)b$", "looks back"),
     (r"^((?!xx).)*$", "inside what is repeated"),
     (r"^x(?=a)b$", "nothing can match"),
-    (r"^a?(?=^b)b$", "beginning behind what may be empty"),
+    (r"^a?(?=^b)b$", "asks for its beginning in the middle"),
     (r"^(?i:a)(?=b)b$", "has flags"),
     (r"^x(?=[bc]*b[bc]{12}$)(?:bb|c)*$", "more than can be followed"),
-    ("^(?=a)" + "a" * 2000, "more than 1000 characters"),
+    ("^(?=a)" + "a" * 2000, "is too long"),
     ("^(?=a" + "(" * 100 + ")" * 100 + ")a$", "nest too deep"),
 ])
 def test_what_cannot_be_said_without_looking_is_left_free(pattern: str, reason: str) -> None:

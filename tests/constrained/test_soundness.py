@@ -1,26 +1,40 @@
-"""Random schemas: what the grammar lets through is valid, or a finding says why it may not be."""
+"""Random schemas: what the grammar accepts is valid, or a finding says why it may not be."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from typing import Any
 
 import jsonschema
 from grammar_texts import draw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from llguidance import LLMatcher
+from llguidance import LLMatcher, LLTokenizer
 
-from midm_vllm.constrained.tool_schema import compile_parameters
+from midm_vllm.constrained.tool_schema import ToolSchema, compile_parameters, compile_schema
 
+EXAMPLES = 250
 NAMES = st.sampled_from(["a", "b", "도시", 'q"\\', "a\nb"])
-VALUES = st.sampled_from([None, True, 0, 1, 1.0, 2.5, "", "a", "서울", '"', [], [1], {}, {"a": 1}])
+VALUES = st.sampled_from([
+    None, True, False, 0, 1, 1.0, -3, 2.5, "", "a", "ab", "서울", '"', [], [1], [1, 1], ["a"], {},
+    {"a": 1}, {"b": "a"}, {"a": 1, "b": 2}, {"도시": None, "a": []},
+])
 PATTERNS = st.sampled_from([
     "^a", "b$", "^[^a]*$", r"^\d{1,3}$", r"^\w+$", r"^\S*$", "a|b", '^[^"\\\\]+$', "^(?=.*b)a*b*$",
-    "^[가-힣]{1,2}$", r"^[\s\S]?$", ".", r"^\W$", "^(a|\\n)*$",
+    "^[가-힣]{1,2}$", r"^[\s\S]?$", ".", r"^\W$", "^(a|\\n)*$", "^(?!a)", "^a(?!b)", r"^[^\S]$",
 ])
 COUNTS = st.integers(0, 3)
+FORMATS = st.sampled_from(["date", "ipv4", "email", "no format", "regex"])
+REFERENCES = st.sampled_from([
+    "#/$defs/D", "#/$defs/E", "inner", "inner#/$defs/D", "http://host/inner#here", "#missing",
+])
+VALIDATORS = {
+    "http://json-schema.org/draft-07/schema#": jsonschema.Draft7Validator,
+    "https://json-schema.org/draft/2019-09/schema": jsonschema.Draft201909Validator,
+    "https://json-schema.org/draft/2020-12/schema": jsonschema.Draft202012Validator,
+}
 
 
 def objects(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -29,22 +43,26 @@ def objects(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         "properties": st.dictionaries(NAMES, children, max_size=3),
         "required": st.lists(NAMES, unique=True, max_size=2),
         "additionalProperties": st.one_of(st.booleans(), children),
-        "patternProperties": st.dictionaries(PATTERNS, children, max_size=1),
+        "unevaluatedProperties": st.one_of(st.booleans(), children),
+        "patternProperties": st.dictionaries(PATTERNS, children, max_size=2),
         "propertyNames": st.one_of(
             st.fixed_dictionaries({"enum": st.lists(NAMES, min_size=1, unique=True)}),
-            st.fixed_dictionaries({"pattern": PATTERNS}),
+            st.fixed_dictionaries({"pattern": PATTERNS}), children,
         ),
         "minProperties": COUNTS,
         "maxProperties": COUNTS,
         "dependentRequired": st.dictionaries(NAMES, st.lists(NAMES, max_size=2), max_size=2),
+        "dependentSchemas": st.dictionaries(NAMES, children, max_size=1),
+        "dependencies": st.dictionaries(NAMES, children, max_size=1),
     })
 
 
 def combined(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     some = st.lists(children, min_size=1, max_size=3)
-    arrays = st.fixed_dictionaries({"type": st.just("array")}, optional={
-        "items": children, "prefixItems": some, "minItems": COUNTS, "maxItems": COUNTS,
-        "uniqueItems": st.booleans(),
+    arrays = st.fixed_dictionaries({}, optional={
+        "type": st.just("array"), "items": children, "prefixItems": some, "minItems": COUNTS,
+        "maxItems": COUNTS, "uniqueItems": st.booleans(), "contains": children,
+        "minContains": COUNTS, "maxContains": COUNTS, "unevaluatedItems": children,
     })
     beside = st.fixed_dictionaries({}, optional={
         "anyOf": some, "oneOf": some, "allOf": some, "not": children, "if": children,
@@ -53,6 +71,9 @@ def combined(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
         objects(children), arrays, beside,
         st.tuples(objects(children), beside).map(lambda pair: {**pair[0], **pair[1]}),
+        st.tuples(arrays, beside, LEAVES.filter(lambda leaf: isinstance(leaf, dict))).map(
+            lambda parts: {**parts[0], **parts[1], **parts[2]}
+        ),
     )
 
 
@@ -65,46 +86,105 @@ LEAVES = st.one_of(
     st.fixed_dictionaries({"const": VALUES}),
     st.fixed_dictionaries({}, optional={
         "type": st.sampled_from(["integer", "number"]), "minimum": st.sampled_from([-1.5, 0, 3]),
-        "exclusiveMaximum": st.sampled_from([2, 7.25]), "multipleOf": st.sampled_from([0.5, 3]),
+        "exclusiveMaximum": st.sampled_from([2, 7.25, 1e16]),
+        "multipleOf": st.sampled_from([0.5, 3]),
     }),
-    st.fixed_dictionaries({"type": st.just("string")}, optional={
-        "minLength": COUNTS, "maxLength": COUNTS, "pattern": PATTERNS,
+    st.fixed_dictionaries({}, optional={
+        "type": st.just("string"), "minLength": COUNTS, "maxLength": COUNTS, "pattern": PATTERNS,
+        "format": FORMATS,
     }),
-    st.just({"$ref": "#/$defs/D"}),
+    st.fixed_dictionaries({"$ref": REFERENCES}),
 )
 SCHEMAS = st.recursive(LEAVES, combined, max_leaves=6)
+INSTANCES = st.recursive(VALUES, lambda children: st.one_of(
+    st.lists(children, max_size=3), st.dictionaries(NAMES, children, max_size=3),
+), max_leaves=5)
 
 
-def refers_to_itself(definition: Any) -> bool:
-    """Whether D refers to D with no member or item between: the standard gives it no meaning.
+def refers_in_place(schema: Any) -> bool:
+    """Whether a schema refers to another with no member or item between.
 
-    `jsonschema` would follow it for ever.
+    `jsonschema` would follow it for ever where it leads back to itself: the standard gives that no
+    meaning.
     """
-    if not isinstance(definition, dict):
+    if not isinstance(schema, dict):
         return False
-    beside = [definition[each] for each in ("not", "if", "then", "else") if each in definition]
+    beside = [schema[each] for each in ("not", "if", "then", "else") if each in schema]
     for keyword in ("anyOf", "oneOf", "allOf"):
-        beside += definition.get(keyword, ())
-    return "$ref" in definition or any(map(refers_to_itself, beside))
+        beside += schema.get(keyword, ())
+    for keyword in ("dependentSchemas", "dependencies"):
+        beside += schema.get(keyword, {}).values()
+    return "$ref" in schema or any(map(refers_in_place, beside))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(SCHEMAS, SCHEMAS, st.integers(0, 2**32))
-def test_a_schema_without_findings_is_never_wider(member: Any, shared: Any, seed: int) -> None:
-    schema = {
-        "type": "object", "properties": {"x": member}, "required": ["x"],
-        "$defs": {"D": True if refers_to_itself(shared) else shared},
+def document(root: Any, here: Any, inner: Any, draft: str) -> Any:
+    """A schema with definitions, and with another resource that has definitions of its own."""
+    here, inner = (True if refers_in_place(each) else each for each in (here, inner))
+    is_alone = not isinstance(root, dict) or "$ref" in root
+    written = {
+        "$schema": draft, "$id": "http://host/outer", **({"allOf": [root]} if is_alone else root),
+        "$defs": {"D": here, "E": {"$id": "inner", "allOf": [inner], "$defs": {
+            "D": {"type": "integer"}, "H": {"$anchor": "here", "type": ["string", "null"]},
+        }}},
     }
-    read = compile_parameters(schema)
-    # Most schemas are not tried before the engine gets them.
-    assert not LLMatcher.validate_grammar(f"start: whole\nwhole: %json {read.grammar}")
-    if not read.is_exact:
+    text = json.dumps(written)
+    return json.loads(text.replace("$defs", "definitions") if "draft-07" in draft else text)
+
+
+def validator(schema: Any, draft: str) -> Any:
+    # Patterns are JavaScript's, where these classes are ASCII alone; jsonschema asks Python.
+    text = json.dumps(schema, ensure_ascii=False)
+    for shorthand, characters in ((r"\\w", "[A-Za-z0-9_]"), (r"\\W", "[^A-Za-z0-9_]"),
+                                  (r"\\d", "[0-9]")):
+        text = text.replace(shorthand, characters)
+    return VALIDATORS[draft](json.loads(text))
+
+
+checked: Counter[str] = Counter()
+
+
+def check(compiled: ToolSchema, judge: Any, instances: list[Any], seed: int) -> None:
+    """Texts that are drawn from the grammar, and instances that it accepts, are valid."""
+    grammar = f"start: whole\nwhole: %json {compiled.grammar}"
+    # Most schemas are not validated before the engine gets them.
+    assert not LLMatcher.validate_grammar(grammar, LLTokenizer("byte"))
+    checked["schemas"] += 1
+    if not compiled.is_exact:
         return
+    checked["exact"] += 1
     source = random.Random(seed)
-    # Patterns are JavaScript's, where \w is ASCII alone; jsonschema asks Python.
-    ascii_words = json.dumps(schema, ensure_ascii=False).replace(r"\\w", "[A-Za-z0-9_]")
-    validator = jsonschema.Draft202012Validator(json.loads(ascii_words))
-    for _ in range(6):
-        text = draw(f"start: arguments\narguments: %json {read.grammar}", source, 60)
-        if text is not None:
-            assert validator.is_valid(json.loads(text)), text
+    texts = [text for _ in range(4) if (text := draw(grammar, source, 60)) is not None]
+    texts += [
+        text for each in instances
+        if compiled.accepts(text := json.dumps(each, ensure_ascii=False))
+    ]
+    checked["texts"] += len(texts)
+    for text in texts:
+        assert judge.is_valid(json.loads(text)), text
+
+
+@settings(max_examples=EXAMPLES, deadline=None, database=None,
+          suppress_health_check=list(HealthCheck))
+@given(SCHEMAS, SCHEMAS, SCHEMAS, st.sampled_from(sorted(VALIDATORS)),
+       st.lists(INSTANCES, max_size=8), st.integers(0, 2**32), st.booleans())
+def check_random_schemas(
+    root: Any, here: Any, inner: Any, draft: str, instances: list[Any], seed: int, is_member: bool
+) -> None:
+    if is_member:
+        root = {"type": "object", "properties": {"x": root}, "required": ["x"]}
+        instances = [{"x": each} for each in instances]
+    schema = document(root, here, inner, draft)
+    judge = validator(schema, draft)
+    check(compile_schema(schema), judge, instances, seed)
+    arguments = compile_parameters(schema)
+    check(arguments, judge, instances, seed)
+    assert not any(arguments.accepts(json.dumps(each)) for each in ([], None, "a", 1))
+    for compiled in (arguments, compile_schema(schema)):
+        assert not any("could not be compiled" in str(each) for each in compiled.findings)
+
+
+def test_a_schema_without_findings_is_never_wider() -> None:
+    checked.clear()
+    check_random_schemas()
+    assert checked["exact"] > EXAMPLES / 3, checked
+    assert checked["texts"] > EXAMPLES, checked

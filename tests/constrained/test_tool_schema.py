@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from devtools.cases.heavy_schemas import HEAVY, LIST, members, one
 from devtools.cases.schemas import SCHEMAS
 from grammar_texts import draw
+from log_lines import log_lines
 
-from midm_vllm.constrained.compile.compiler import MAX_FINDINGS
-from midm_vllm.constrained.limits import MAX_NODES
+
+from midm_vllm.constrained import tool_schema
+from midm_vllm.constrained.limits import MAX_FINDINGS, MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema, compile_parameters
 
 Schema = dict[str, Any]
@@ -25,6 +28,13 @@ def lark(schema: ToolSchema) -> str:
 
 DURATION = (r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?"
             r"(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$")
+DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#"}
+#: Definitions, and another resource with definitions of the same names.
+RESOURCES = {"$defs": {
+    "N": {"$id": "http://h/n", **members(properties={"v": {"$ref": "#/$defs/I"}}), "$defs": {
+        "I": {"type": "integer"}, "A": {"$anchor": "here", "type": "null"}}},
+    "I": {"type": "string"},
+}}
 #: name -> schema, texts that it allows, texts that it forbids; all enforced exactly.
 EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "no parameters": (None, ["{}"], ['{"a": 1}']),
@@ -95,9 +105,9 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         one({"type": "string", "pattern": r"a(?!b)"}),
         ['{"a": "a"}', '{"a": "xaby a"}'], ['{"a": "ab"}', '{"a": "xabab"}', '{"a": "b"}'],
     ),
-    "no digit of any script ahead": (
+    "no digit ahead": (
         one({"type": "string", "pattern": r"^(?!.*\d).+$"}),
-        ['{"a": "한 b"}'], ['{"a": "a1"}', '{"a": "a٣"}', '{"a": ""}'],
+        ['{"a": "한 b"}'], ['{"a": "a1"}', '{"a": ""}'],
     ),
     "the ends of lines of all dialects": (
         one({"type": "string", "pattern": "^a.b$"}),
@@ -233,6 +243,104 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         one({"type": ["number", "null"], "exclusiveMaximum": 0.125}),
         ['{"a": 0.12}', '{"a": null}'], ['{"a": 0.125}', '{"a": "x"}'],
     ),
+    # What the standard says of keywords beside each other.
+    "objects alone, of a choice with others": (
+        {"anyOf": [{"type": "string"}, members(properties={"a": {"type": "integer"}})]},
+        ['{"a": 1}'], ['"x"', '{"a": "x"}'],
+    ),
+    "a reference as the root": (
+        {"$ref": "#/$defs/M", "$defs": {"M": one({"type": "integer"})}}, ['{"a": 1}'],
+        ['{"a": "x"}', "{}"],
+    ),
+    "additionalProperties beside patterns of another schema": (
+        {"allOf": [{"patternProperties": {"^a": {}}}, {"additionalProperties": False}]},
+        ["{}"], ['{"a": 1}'],
+    ),
+    **{f"unevaluatedProperties beside {keyword}": (
+        members(properties={"a": {}}, unevaluatedProperties=False, **{keyword: schema}, **{
+            "$defs": {"B": members(properties={"b": {}})}}),
+        ['{"a": 1}', *more], ['{"c": 1}', *less],
+    ) for keyword, schema, more, less in (
+        ("$ref", "#/$defs/B", ['{"a": 1, "b": 1}'], []),
+        ("allOf", [{"$ref": "#/$defs/B"}], ['{"b": 1}'], []),
+        ("anyOf", [{"$ref": "#/$defs/B"}, {"required": ["c"]}], ['{"b": 1}'], []),
+        ("if", one({"const": 1}), [], ['{"b": 1}']),
+        ("not", members(properties={"b": {"const": 2}}, required=["b"]), [], ['{"b": 1}']),
+        ("dependentSchemas", {"a": {"$ref": "#/$defs/B"}}, ['{"a": 1, "b": 1}'], ['{"b": 1}']),
+    )},
+    "unevaluatedItems beside another schema's prefixItems": (
+        one({"type": "array", "allOf": [{"prefixItems": [{"type": "null"}]}],
+             "unevaluatedItems": {"type": "integer"}}),
+        ['{"a": [null, 1]}', '{"a": []}'], ['{"a": [1]}', '{"a": [null, null]}'],
+    ),
+    "contains anything": (one({"contains": True}), ['{"a": [1]}', '{"a": 1}'], ['{"a": []}']),
+    "contains anything, twice": (
+        one({"contains": True, "minContains": 2}), ['{"a": [1, 2]}'], ['{"a": [1]}'],
+    ),
+    "contains nothing": (one({"contains": False}), ['{"a": 1}'], ['{"a": [1]}', '{"a": []}']),
+    "references within another resource": (
+        one({"$ref": "http://h/n"}, **RESOURCES), ['{"a": {"v": 1}}'], ['{"a": {"v": "x"}}'],
+    ),
+    "a reference relative to the document's name": (
+        one({"$ref": "n#/$defs/I"}, **{"$id": "http://h/root", **RESOURCES}),
+        ['{"a": 1}'], ['{"a": "x"}'],
+    ),
+    "an anchor of another resource": (
+        one({"$ref": "http://h/n#here"}, **RESOURCES), ['{"a": null}'], ['{"a": 1}'],
+    ),
+    "a reference that nothing else leads out of its document, dynamically": (
+        one({"$dynamicRef": "#node"}, **{"$defs": {"N": {
+            "$dynamicAnchor": "node", "type": "integer"}}}),
+        ['{"a": 1}'], ['{"a": "x"}'],
+    ),
+    "a reference is alone in what draft 7 negates": (
+        {**DRAFT_7, **one({"not": {"$ref": "#/definitions/S", "minLength": 5}}),
+         "definitions": {"S": {"type": "string"}}},
+        ['{"a": 1}'], ['{"a": "abc"}'],
+    ),
+    "a keyword that draft 7 does not have": (
+        {**DRAFT_7, **one({"prefixItems": [{"type": "string"}]})}, ['{"a": [1]}'], ["{}"],
+    ),
+    "numbers below a large bound": (
+        one({"type": "number", "exclusiveMaximum": 1e16}), ['{"a": 5}', '{"a": -1.5}'],
+        ['{"a": 10000000000000000}', '{"a": 1e16}', '{"a": 10000000000000000.0}'],
+    ),
+    "a class without what is no space": (
+        one({"type": "string", "pattern": r"^[^\S]$"}), ['{"a": " "}'], ['{"a": "a"}'],
+    ),
+    "a name in Hangul is no word to JavaScript": (
+        members(properties={"이름": {}}, patternProperties={r"^\w+$": {"type": "string"}}),
+        ['{"이름": 1}', '{"b": "x"}'], ['{"b": 1}'],
+    ),
+    "a member that a pattern names, too": (
+        members(properties={"ab": {"minimum": 3}}, patternProperties={"^a": {"type": "integer"}}),
+        ['{"ab": 3}', '{"ac": 1}'], ['{"ab": 1}', '{"ab": "x"}', '{"ac": "x"}'],
+    ),
+    "references by which no host has a user": (
+        one({"type": "string", "format": "uri-reference"}),
+        ['{"a": "a/b?c#d"}', '{"a": "/a"}', '{"a": "//h/p"}', '{"a": "mailto:a@b.c"}', '{"a": ""}'],
+        ['{"a": "//a@b@c/"}', '{"a": "a b"}'],
+    ),
+    "a number of members, one of which no schema describes": (
+        members(properties={"a": {}, "b": {}}, required=["c"], maxProperties=2),
+        ['{"c": 1}', '{"a": 1, "c": 1}'], ['{"a": 1, "b": 1, "c": 1}', '{"a": 1}'],
+    ),
+    "recursion by patterns of names": (
+        members(patternProperties={"^a": {"$ref": "#"}}, additionalProperties=False),
+        ['{"a": {"ab": {}}}'], ['{"a": 1}'],
+    ),
+    "an object of any kind, as SDKs write it": (
+        one(members(properties={})), ['{"a": {"x": 1}}', '{"a": {}}'], ['{"a": 1}'],
+    ),
+    "no parameters, as an object without properties": (
+        members(properties={}), ["{}"], ['{"a": 1}'],
+    ),
+    "a choice of anything": ({"anyOf": [True]}, ['{"a": 1}'], ["[]"]),
+    "members of a definition, required by a pattern": (
+        one(members(required=["n1"], patternProperties={"^n": {"$ref": "#/$defs/I"}},
+                    additionalProperties=False), **{"$defs": {"I": {"type": "integer"}}}),
+        ['{"a": {"n1": 2}}'], ['{"a": {"n1": "x"}}', '{"a": {}}'],
+    ),
     "a schema that brings options": (
         one({"type": "object", "x-guidance": {"whitespace_flexible": True}}),
         ['{"a": {}}'], ['{"a": {  }}'],
@@ -266,7 +374,7 @@ FREE: list[tuple[Any, str, str, str]] = [
     (one({"$ref": "https://example.com/b"}), "'$ref' at $.a", '{"a": 1}', '{"b": 1}'),
     (one({"$ref": "#/$defs/A/$defs/B"}, **{"$defs": {"A": {
         "$id": "http://example.com/a", "$defs": {"B": {"$ref": "#/$defs/C"}}}}}),
-     "'$ref' at $.a", '{"a": 1}', '{"b": 1}'),
+     "'$ref' at #/$defs/A/$defs/B", '{"a": 1}', '{"b": 1}'),
     (one({"$ref": "#/$defs/B"}, **{"$defs": {"B": {"$ref": "#/$defs/B"}}}), "'$ref' at ",
      '{"a": 1}', '{"b": 1}'),
     (members(properties={"n": {"$ref": "#"}}, required=["n"]), "'$ref' at $.n", '{"n": 1}', "{}"),
@@ -294,9 +402,30 @@ FREE: list[tuple[Any, str, str, str]] = [
     (one(False), "'schema' at $", '{"a": 1}', "[]"),
     (one({"oneOf": [{"const": 1}, {"const": 1.0}]}), "'schema' at $.a", '{"a": 1}', "[]"),
     ({"type": "array"}, "'schema' at $", '{"a": 1}', "[]"),
-    ({"type": "date"}, "'schema' at $", '{"a": 1}', "[]"),
+    ({"type": "date"}, "'type' at $", '{"a": 1}', "[]"),
     (["no schema"], "'schema' at $", '{"a": 1}', "[]"),
     (7, "'schema' at $", '{"a": 1}', "[]"),
+    *((one({"type": "string", "pattern": pattern}), f"'pattern' at $.a: {reason}",
+       json.dumps({"a": text}), '{"a": 1}') for pattern, reason, text in (
+        (r"^\01$", "it refers back", "\x001"), (r"^a{2}+$", "a quantifier follows", "aaaa"),
+        (r"^[]a]$", "a class is empty", "]"), (r"^(?P=a)$", "a group in it", "a"),
+        (r"a{3,1}", "a quantifier has", "aaa"), (r"\ud83d", "it names half", "x"),
+    )),
+    ({"properties": {"a": {"type": "integer"}}, "required": ["b"], "additionalProperties": False},
+     "'schema' at $.b: no value", '{"b": 1}', "[]"),
+    ({"anyOf": [{"type": "string"}, {"type": "array"}]}, "'schema' at $: no value", "{}", "[]"),
+    (members(properties={"b": {}}, required=["c"], additionalProperties=False, maxProperties=1),
+     "'schema' at $.c: no value", '{"a": 1}', "[]"),
+    (members(properties=None, **{"if": {"required": ["a"]}, "then": {"required": ["b"]}}),
+     "'properties' at $", "{}", '{"a": 1}'),
+    (one(members(required=["n1"], patternProperties={"^n": {"$ref": "#/$defs/a"}},
+                 additionalProperties=False)), "'$ref' at $.a.*", '{"a": {"n1": 1}}', '{"a": 1}'),
+    (one({"$dynamicRef": "#here"}, **RESOURCES), "'$dynamicRef' at $.a", '{"a": 1}', "{}"),
+    (one({"$ref": "http://h/other"}, **RESOURCES), "'$ref' at $.a", '{"a": 1}', "{}"),
+    ({"$schema": "http://json-schema.org/draft-03/schema#",
+      **one({"disallow": "null"})}, "'disallow' at $.a", '{"a": null}', "{}"),
+    (members(unevaluatedProperties=False, **{"if": {"pattern": "x"}, "then": {"required": ["a"]}}),
+     "'unevaluatedProperties' at $", '{"b": 1}', "[]"),
     (members(propertyNames={"enum": ["a"]}, patternProperties={"^a": {"type": "null"}}),
      "'propertyNames' at $", '{"ab": null}', '{"a": 1}'),
     (members(properties={f"m{i}": {} for i in range(200)}, minProperties=100), "'minProperties'",
@@ -314,6 +443,47 @@ def test_what_is_not_enforced_is_said_and_the_rest_holds(
     assert any(str(each).startswith(finding) for each in read.findings), read.findings
     assert read.accepts(free)
     assert not read.accepts(held)
+
+
+#: A schema that spells a control token, and a text that shows that the rest holds.
+SPELLED: list[tuple[Any, str]] = [
+    ({"type": "string", "pattern": r"^[<][\|]eot_id[\|][>]$"}, '{"a": 1}'),
+    ({"type": "string", "pattern": r"^(?:<|x)(?:\x7ceot_id){1}\u007c>$"}, '{"a": 1}'),
+    ({"const": "<|eot_id|>"}, '{"b": 1}'),
+    ({"enum": [["a", {"x": "1 <|eot_id|>"}]]}, '{"b": 1}'),
+    (members(properties={"<|eot_id|>": {}}), '{"a": 1}'),
+    (members(patternProperties={r"^<\|eot_id\|>": {}}), '{"a": 1}'),
+]
+
+
+@pytest.mark.parametrize(("member", "held"), SPELLED, ids=lambda value: str(value)[:40])
+def test_what_spells_a_control_token_is_not_enforced_there(member: Any, held: str) -> None:
+    tokens = frozenset(("<|eot_id|>", "<|end_of_text|>"))
+    schema = one(member)
+    schema["properties"]["c"] = {"type": "integer"}
+    assert compile_parameters(schema).is_exact
+    compiled = compile_parameters(schema, control_tokens=tokens)
+    [finding] = compiled.findings
+    assert finding.place == "$.a" and "<|eot_id|>" in finding.reason
+    assert not compiled.accepts(held) and not compiled.accepts('{"a": {}, "c": "x"}')
+
+
+def test_a_pattern_that_does_not_spell_a_control_token_is_enforced() -> None:
+    schema = one({"type": "string", "pattern": "^<[a-z_|]+>$"})
+    assert compile_parameters(schema, control_tokens=frozenset(("<|eot_id|>",))).is_exact
+
+
+def test_an_error_in_compiling_is_a_finding_and_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: Any, **named: Any) -> None:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr("midm_vllm.constrained.tool_schema.SchemaCompiler", fail)
+    with log_lines(tool_schema.logger, logging.DEBUG) as lines:
+        compiled = compile_parameters(one({"type": "integer", "minimum": 12345}))
+    [finding] = compiled.findings
+    assert str(finding) == "'schema' at $: it could not be compiled (KeyError)"
+    assert compiled.accepts('{"a": "x"}') and not compiled.accepts("[]")
+    assert lines and "12345" in lines[0]
 
 
 @pytest.mark.parametrize("schema", HEAVY.values(), ids=HEAVY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from functools import cache
 
-import llguidance.torch as llguidance_torch
 from llguidance import LLMatcher, LLTokenizer
 
 ENDS = tuple(b'"]}')
@@ -28,13 +27,11 @@ def allows(grammar: str, text: str) -> bool:
 def draw(grammar: str, source: random.Random, limit: int = 150) -> str | None:
     """A text drawn byte by byte; None if it has not ended after `limit` bytes."""
     matcher = LLMatcher(tokenizer(), grammar, log_level=0)
-    bitmask = llguidance_torch.allocate_token_bitmask(1, tokenizer().vocab_size)
     data = b""
     for _ in range(limit):
-        llguidance_torch.fill_next_token_bitmask(matcher, bitmask, 0)
+        bitmask = matcher.compute_bitmask()
         assert not matcher.is_error(), matcher.get_error()
-        words = bitmask[0].tolist()
-        allowed = [code for code in range(256) if words[code // 32] >> (code % 32) & 1]
+        allowed = [code for code in range(256) if bitmask[code // 8] >> (code % 8) & 1]
         if matcher.is_accepting() and (not allowed or source.random() < 0.5):
             return data.decode()
         if not allowed:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def log_lines(logger: logging.Logger) -> Iterator[list[str]]:
-    """The messages of this logger, from INFO on, while the block lasts."""
+def log_lines(logger: logging.Logger, level: int = logging.INFO) -> Iterator[list[str]]:
+    """The messages of this logger, from this level on, while the block lasts."""
     lines: list[str] = []
 
     # A filter, since a handler would not outlive vLLM's setting up of the log.
@@ -18,7 +18,7 @@ def log_lines(logger: logging.Logger) -> Iterator[list[str]]:
         return True
 
     before = logger.level
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     logger.addFilter(keep)
     try:
         yield lines

@@ -1,251 +1,304 @@
-"""The members of an object: named, by pattern, further ones; their names and their number."""
+"""Objects in the terms of llguidance: members by name, by pattern, and others; and their number."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import re
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from midm_vllm.constrained.json_schema.negation import choices
-from midm_vllm.constrained.json_schema.formats import UUID
-from midm_vllm.constrained.json_schema.intersection import is_named_by_pattern
-from midm_vllm.constrained.regex.rust_dialect import UnsupportedPattern, all_but, rust_pattern
-from midm_vllm.constrained.compile.scalars import (
-    MAX_LENGTH,
-    Schema,
-    Writer,
-    cost_of_pattern,
-    number,
-    write_counts,
+from midm_vllm.constrained import limits
+from midm_vllm.constrained.compile.context import (
+    Context,
+    control_token_in,
+    control_token_reason,
 )
-from midm_vllm.constrained.json_schema.keywords import ANNOTATIONS, TYPES
+from midm_vllm.constrained.compile.strings import translate_pattern
+from midm_vllm.constrained.json_grammar import Schema
+from midm_vllm.constrained.json_schema.disjointness import follow
+from midm_vllm.constrained.json_schema.formats import UUID
+from midm_vllm.constrained.json_schema.intersection import member_schema
+from midm_vllm.constrained.regex.matching import matches
+from midm_vllm.constrained.regex.parser import UnsupportedPattern
+from midm_vllm.constrained.regex.rust_dialect import all_but
 
-# What llguidance's parser and lexer can have open at once, with room to spare.
-MAX_OPTIONAL = 400
-#: Names longer than this together are not told apart from further members' names.
-MAX_NAMES = 2_000
-#: Ways to choose a number of members.
-MAX_CHOICES = 64
+_LENGTHS = frozenset(("minLength", "maxLength"))
 
 
-def write_members(
-    writer: Writer, schema: Schema, written: Schema, place: str, depth: int
-) -> bool:
-    """Write what a schema says of an object's members; False where no object is valid by it."""
-    members = schema.get("properties", {})
-    if not isinstance(members, dict):
-        writer.free("properties", place, "it is no object of schemas")
-        members = {}
-    required = schema.get("required", [])
-    if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
-        writer.free("required", place, "it is no list of names")
-        required = []
-    patterns = _pattern_members(writer, schema, place)
-    if not writer.counts(len(required) // 4, place):
-        required = []
-    needed = frozenset(required)
-    further = schema.get("additionalProperties", schema.get("unevaluatedProperties"))
-    if further is not None and not isinstance(further, (bool, dict)):
-        writer.free("additionalProperties", place, "it is no JSON schema")
-        further = True
-    named = dict(members)
-    for name in required:
-        if further is False:
-            is_unconstrained = "(?s:.*)" in patterns
-            named.setdefault(name, is_unconstrained or is_named_by_pattern(name, patterns))
-        else:
-            named.setdefault(name, True if further is None else further)
+@dataclass(frozen=True)
+class _Members:
+    """The members of an object; each object's is of the first kind that fits it."""
+
+    #: Schemas by name, in order; ``False`` where there must be none.
+    named: dict[str, Any]
+    required: tuple[str, ...]
+    #: Schemas by pattern, as the schema has the pattern.
+    patterns: dict[str, Any]
+    #: The schema of all others.
+    others: Any
+    #: How many members llguidance has to count, or None.
+    least: int | None = None
+    most: int | None = None
+
+    @property
+    def optional(self) -> list[str]:
+        needed = frozenset(self.required)
+        return [
+            name for name, member in self.named.items()
+            if member is not False and name not in needed
+        ]
+
+    @property
+    def forbidden_but_required(self) -> str | None:
+        return next((name for name in self.required if self.named[name] is False), None)
+
+
+def object_ways(context: Context, schema: Schema, place: str, depth: int) -> list[Schema]:
+    """What a flat schema says of objects, as schemas of which one has to hold."""
+    members = _read_members(context, schema, place)
     if "propertyNames" in schema:
-        named, patterns, further = _with_names(
-            writer, schema["propertyNames"], named, required, patterns, further, place
+        members = _restrict_names(context, follow(schema["propertyNames"], context.look_up),
+                                  members, place)
+    if members.forbidden_but_required is not None:
+        context.unsatisfiable_at = f"{place}.{members.forbidden_but_required}"
+        return []
+    if len(members.optional) > limits.MAX_OPTIONAL_MEMBERS:
+        context.findings.report(
+            "properties", place, f"it has more than {limits.MAX_OPTIONAL_MEMBERS} optional members"
         )
-    if len(named) - len(needed) > MAX_OPTIONAL:
-        writer.free("properties", place, f"it has more than {MAX_OPTIONAL} optional members")
-        written["type"] = schema.get("type", list(TYPES))
-        return True
-    _member_counts(writer, schema, written, place, required, named, further)
-    if named and not writer.counts(1, place):
-        return True
-    if named:
-        written["properties"] = properties = {
-            name: member if member is False else writer.node(
-                member, f"{place}.{name:.60}", depth
+        return [{}]
+    ways = []
+    for each in _choose_number(context, schema, members, place):
+        written = _write_members(context, each, place, depth)
+        if written is not None:
+            ways.append(written)
+    return ways
+
+
+def _read_members(context: Context, schema: Schema, place: str) -> _Members:
+    required = schema.get("required", [])
+    if not context.findings.charge(len(required) // 4, place):
+        required = []
+    patterns, may_have_others = _read_patterns(context, schema, place)
+    others = schema.get("additionalProperties")
+    readable = {**schema, "patternProperties": patterns}
+    properties = schema.get("properties", {})
+    if may_have_others:
+        readable["additionalProperties"] = others = True
+    named = {}
+    for name in dict.fromkeys((*properties, *required)):
+        try:
+            named[name] = member_schema(readable, name) if patterns else (
+                properties[name] if name in properties else True if others is None else others
             )
-            for name, member in named.items()
-        }
-        for name in needed:
-            if properties[name] is False:
-                writer.impossible = writer.impossible or f"{place}.{name}"
-                return False
-    if required:
-        written["required"] = list(dict.fromkeys(required))
-    if patterns:
-        written["patternProperties"] = {
-            pattern: writer.node(member, f"{place}.*", depth)
-            for pattern, member in patterns.items()
-        }
-    only_forbids = bool(named) and all(member is False for member in named.values())
-    if further is None:
-        described = isinstance(schema.get("properties"), dict) and not only_forbids
-        further = not (described or patterns) or "propertyNames" in schema
-    if not named and not patterns:
-        if further is not True:
-            written["additionalProperties"] = further and writer.node(further, f"{place}.*", depth)
-    elif further is False or patterns or sum(map(len, named)) > MAX_NAMES:
-        written["additionalProperties"] = False
-    elif writer.counts(6 + sum(map(len, named)) // 10, place):
-        # llguidance would take a name that is written with escapes for another.
-        others = all_but(named)
-        writer.other_names.add(others)
-        written["patternProperties"] = {
-            others: True if further is True else writer.node(further, f"{place}.*", depth)
-        }
-        written["additionalProperties"] = False
-    return True
+        except UnsupportedPattern as error:
+            context.findings.report("patternProperties", place, str(error))
+            named[name] = properties.get(name, True)
+        token = control_token_in(context, name)
+        if token:
+            context.findings.report("properties", place, control_token_reason(token))
+            return _Members({}, (), {}, True)
+    members = _Members(named, tuple(required), patterns, others)
+    if others is not None:
+        return members
+    # An object that names members has no others, unless it says so or has to have more.
+    possible = tuple(dict.fromkeys((*required, *members.optional)))
+    if schema.get("minProperties", 0) > len(possible) and not (
+        patterns or "propertyNames" in schema
+    ):
+        return replace(members, others=True, required=possible)
+    is_described = any(member is not False for member in properties.values()) or bool(patterns)
+    return replace(members, others=not is_described or "propertyNames" in schema)
 
 
-def _pattern_members(writer: Writer, schema: Schema, place: str) -> dict[str, Any]:
-    patterns: dict[str, Any] = {}
+def _read_patterns(context: Context, schema: Schema, place: str) -> tuple[Schema, bool]:
+    """The patterns that can be enforced; and whether there are others, which any name may match."""
+    patterns: Schema = {}
     given = schema.get("patternProperties", {})
-    if not isinstance(given, dict):
-        writer.free("patternProperties", place, "it is no object of schemas")
-        return {}
     for pattern, member in given.items():
         # Each is compared with each.
-        if not writer.counts(cost_of_pattern(pattern) + len(patterns), place):
-            return {"(?s:.*)": True}
-        try:
-            patterns[rust_pattern(pattern)] = member
-        except UnsupportedPattern as error:
-            writer.free("patternProperties", place, str(error))
-            patterns["(?s:.*)"] = True
-    return patterns
+        if not context.findings.charge(len(patterns), place):
+            break
+        found = translate_pattern(context, "patternProperties", pattern, place, exact=True)
+        if found is not None and len(found.patterns) == 1:
+            patterns[pattern] = member
+        elif found is not None:
+            context.findings.report("patternProperties", place, "it looks ahead")
+    return patterns, len(patterns) < len(given)
 
 
-def _with_names(
-    writer: Writer, names: Any, named: Schema, required: Sequence[str], patterns: dict[str, Any],
-    further: Any, place: str,
-) -> tuple[Schema, dict[str, Any], Any]:
-    """Members whose names a schema restricts, as members, patterns and further ones."""
-    conditions = names.keys() - ANNOTATIONS - {"type"} if isinstance(names, dict) else {"?"}
-    if names is True or not conditions:
-        return named, patterns, further
-    values = choices(names)
-    needed = frozenset(required)
-    pattern = None
-    if values is not None and not writer.counts(len(values), place):
-        return named, patterns, further
-    if values is not None and conditions <= {"enum", "const"} and not patterns:
-        texts = {value for value in values if isinstance(value, str)}
-        fitting = {name for name in named if name in texts}
-    elif conditions == {"format"} and names["format"] == "uuid" and not patterns:
-        pattern = UUID
-        fitting = {name for name in named if re.search(UUID, name)}
-    elif patterns or not conditions <= {"minLength", "maxLength"} and conditions != {"pattern"}:
-        writer.free("propertyNames", place, "only values, a pattern or a length can be enforced")
-        return named, patterns, further
-    else:
-        least, most = names.get("minLength", 0), names.get("maxLength", "")
-        source = names.get("pattern", rf"^(?s:.){{{least},{most}}}$")
-        try:
-            pattern = rust_pattern(source)
-            fitting = {name for name in named if re.search(source, name)}
-        except (UnsupportedPattern, TypeError, re.error) as error:
-            writer.free("propertyNames", place, str(error))
-            return named, patterns, further
-    allowed = {
-        name: named[name] if name in fitting else False
-        for name in named if name in fitting or name in needed
+def _restrict_names(context: Context, names: Any, members: _Members, place: str) -> _Members:
+    """Apply ``propertyNames``."""
+    if names is True:
+        return members
+    if names is False or "string" not in names.get("type", ("string",)):
+        return _keep_names(members, frozenset(), (), {})
+    conditions = names.keys() - {"type"}
+    if not conditions:
+        return members
+    if conditions == {"enum"}:
+        texts = [value for value in names["enum"] if isinstance(value, str)]
+        if context.findings.charge(len(texts), place):
+            return _keep_names(members, frozenset(texts), texts, {})
+        return members
+    pattern = _pattern_of_names(names, conditions)
+    if pattern is None or members.patterns:
+        context.findings.report(
+            "propertyNames", place, "only values, a pattern or a length can be enforced"
+        )
+        return members
+    if translate_pattern(context, "propertyNames", pattern, place, exact=True) is None:
+        return members
+    try:
+        fitting = frozenset(name for name in members.named if matches(pattern, name))
+    except UnsupportedPattern as error:
+        context.findings.report("propertyNames", place, str(error))
+        return members
+    return _keep_names(members, fitting, (), {pattern: members.others})
+
+
+def _pattern_of_names(names: Schema, conditions: frozenset[str]) -> str | None:
+    if conditions <= _LENGTHS:
+        return rf"^[\s\S]{{{names.get('minLength', 0)},{names.get('maxLength', '')}}}$"
+    if conditions == {"format"} and names["format"] == "uuid":
+        return UUID
+    return str(names["pattern"]) if conditions == {"pattern"} else None
+
+
+def _keep_names(
+    members: _Members, fitting: frozenset[str], more: Any, patterns: Schema
+) -> _Members:
+    """The members whose names fit, and those of more names and patterns that others have."""
+    needed = frozenset(members.required)
+    named = {
+        name: member if name in fitting else False for name, member in members.named.items()
+        if name in fitting or name in needed
     }
-    if further is not False and pattern is not None:
-        patterns = {pattern: True if further is None else further}
-    elif further is not False:
-        for name in values or ():
-            if isinstance(name, str):
-                allowed.setdefault(name, True if further is None else further)
-    return allowed, patterns, False
+    if members.others is False:
+        return replace(members, named=named, patterns={}, others=False)
+    named |= {name: members.others for name in more if name not in named}
+    return replace(members, named=named, patterns=patterns, others=False)
 
 
-def with_room(schema: Schema) -> Schema:
-    """An object that has to have more members than it names, with those, and others."""
-    members, least = schema.get("properties"), number(schema.get("minProperties"))
-    others = ("additionalProperties", "unevaluatedProperties", "patternProperties", "propertyNames")
-    if not (isinstance(members, dict) and isinstance(least, int)) or any(
-        key in schema for key in others
-    ):
-        return schema
-    required = schema.get("required", [])
-    if not (isinstance(required, list) and all(isinstance(name, str) for name in required)):
-        return schema
-    possible = [name for name, member in members.items() if member is not False]
-    if least <= len({*possible, *required}):
-        return schema
-    return {**schema, "additionalProperties": True,
-            "required": list(dict.fromkeys([*required, *possible]))}
-
-
-def by_count(schema: Schema) -> list[Schema] | None:
-    """An object with a number of members, as a choice of objects without; None if it needs none.
+def _choose_number(
+    context: Context, schema: Schema, members: _Members, place: str
+) -> list[_Members]:
+    """Members in every combination that has the right number.
 
     llguidance counts members only where all that have names are required.
     """
-    members, required = schema.get("properties"), schema.get("required", [])
-    if not (isinstance(members, dict) and isinstance(required, list)):
+    sure, optional = len(members.required), members.optional
+    least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
+    if most < sure or least > most:
+        return []
+    is_closed = members.others is False and not members.patterns
+    if is_closed and least > sure + len(optional):
+        return []
+    if least <= sure and (most == math.inf or is_closed and most >= sure + len(optional)):
+        return [members]
+    if not is_closed and optional or least > limits.MAX_COUNTED:
+        keyword = "minProperties" if least > sure else "maxProperties"
+        context.findings.report(
+            keyword, place, "there are too many ways to choose that many members"
+        )
+        return [members]
+    if not is_closed:
+        if least > sure + 1:
+            # The same name twice counts once.
+            context.findings.report(
+                "minProperties", place, "a grammar cannot tell that names are different"
+            )
+        return [replace(
+            members, least=least if least == sure + 1 else None,
+            most=None if most == math.inf else min(int(most), limits.MAX_COUNTED),
+        )]
+    chosen = _require_more(members, max(0, least - sure))
+    if chosen is None:
+        context.findings.report(
+            "minProperties", place, "there are too many ways to choose that many members"
+        )
+        chosen = [members]
+    bounded: list[_Members] = []
+    for each in chosen:
+        ways = _allow_at_most(each, most)
+        if ways is None or len(bounded) + len(ways) > limits.MAX_MEMBER_CHOICES:
+            context.findings.report(
+                "maxProperties", place, "there are too many ways to choose that many members"
+            )
+            return chosen
+        bounded += ways
+    return bounded
+
+
+def _require_more(members: _Members, number: int) -> list[_Members] | None:
+    optional = members.optional
+    if math.comb(len(optional), number) > limits.MAX_MEMBER_CHOICES:
         return None
-    if not schema.keys() & {"minProperties", "maxProperties"}:
-        return None
-    required = [name for name in required if isinstance(name, str)]
-    needed = frozenset(required)
-    optional = [
-        name for name, member in members.items() if name not in needed and member is not False
+    return [
+        replace(members, required=(*members.required, *more))
+        for more in itertools.combinations(optional, number)
     ]
-    if not optional or schema.get("additionalProperties") not in (None, False) or (
-        schema.get("patternProperties") or "propertyNames" in schema
-    ):
+
+
+def _allow_at_most(members: _Members, most: float) -> list[_Members] | None:
+    optional = members.optional
+    number = min(len(optional), most - len(members.required))
+    if math.comb(len(optional), int(number)) > limits.MAX_MEMBER_CHOICES:
         return None
-    for keyword in ("minProperties", "maxProperties"):
-        count = number(schema.get(keyword))
-        if not isinstance(count, int):
-            continue
-        rest = {key: value for key, value in schema.items() if key != keyword}
-        wanted = max(0, count - len(set(required)))
-        if keyword == "minProperties" and wanted == 0:
-            return [rest]
-        if keyword == "maxProperties" and wanted >= len(optional):
-            return [rest]
-        if math.comb(len(optional), wanted) > MAX_CHOICES:
+    return [
+        replace(members, named={
+            name: member for name, member in members.named.items()
+            if name in members.required or name in kept
+        }) for kept in itertools.combinations(optional, int(number))
+    ]
+
+
+def _write_members(
+    context: Context, members: _Members, place: str, depth: int
+) -> Schema | None:
+    """Write members; None where one that is required can have no value."""
+    written: Schema = {}
+    if members.named and not context.findings.charge(1, place):
+        return {}
+    properties = {
+        name: member if member is False else context.compile_subschema(
+            member, f"{place}.{name:.60}", depth
+        ) for name, member in members.named.items()
+    }
+    for name in members.required:
+        if properties[name] is False:
+            context.unsatisfiable_at = context.unsatisfiable_at or f"{place}.{name}"
             return None
-        if keyword == "minProperties":
-            return [{**rest, "required": [*required, *more]}
-                    for more in itertools.combinations(optional, wanted)]
-        if count < len(set(required)):
-            return []
-        return [{**rest, "properties": {
-            name: member for name, member in members.items()
-            if name in required or name in kept
-        }, "additionalProperties": False} for kept in itertools.combinations(optional, wanted)]
-    return None
+    if properties:
+        written["properties"] = properties
+    if members.required:
+        written["required"] = list(members.required)
+    for keyword, count in (("minProperties", members.least), ("maxProperties", members.most)):
+        if count is not None:
+            written[keyword] = count
+    written |= _write_unnamed(context, members, place, depth)
+    return written
 
 
-def _member_counts(
-    writer: Writer, schema: Schema, written: Schema, place: str, required: Sequence[str],
-    named: Schema, further: Any,
-) -> None:
-    counts: Schema = {}
-    write_counts(writer, schema, counts, place, "Properties", MAX_LENGTH)
-    needed = frozenset(required)
-    optional = [name for name in named if name not in needed and named[name] is not False]
-    sure = len(needed)
-    if counts.get("minProperties", 0) <= sure:
-        counts.pop("minProperties", None)
-    if optional and counts:
-        for keyword in counts:
-            writer.free(keyword, place, "there are too many ways to choose that many members")
-        return
-    if counts.get("minProperties", 0) > sure + 1:
-        # The same name twice counts once.
-        writer.free("minProperties", place, "a grammar cannot tell that names are different")
-        counts.pop("minProperties")
-    written.update(counts)
+def _write_unnamed(context: Context, members: _Members, place: str, depth: int) -> Schema:
+    """Write members by pattern and others."""
+    if members.patterns:
+        patterns = {}
+        for pattern, member in members.patterns.items():
+            found = translate_pattern(context, "patternProperties", pattern, place, exact=True)
+            if found is not None:
+                patterns[found.patterns[0]] = context.compile_subschema(
+                    member, f"{place}.*", depth
+                )
+        return {"patternProperties": patterns, "additionalProperties": False}
+    if members.others is False or sum(map(len, members.named)) > limits.MAX_NAMES:
+        return {"additionalProperties": False}
+    others = context.compile_subschema(members.others, f"{place}.*", depth)
+    if not members.named:
+        return {} if others is True else {"additionalProperties": others}
+    if not context.findings.charge(6 + sum(map(len, members.named)) // 10, place):
+        return {}
+    # llguidance would take a name that is written with escapes for another.
+    other_names = all_but(members.named)
+    context.other_names.add(other_names)
+    return {"patternProperties": {other_names: others}, "additionalProperties": False}

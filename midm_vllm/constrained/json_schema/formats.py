@@ -1,11 +1,13 @@
 """Which of JSON Schema's formats of texts are enforced, and as what.
 
 As narrow as the standard that each names (RFC 3339, 1123, 5321, 3986, 6570, 6901), or narrower:
-what a validator in Python or JavaScript may refuse is not written either. Others say nothing, as
-the standard permits.
+what a validator in Python or JavaScript may refuse is not written either. Others are not
+enforced, and that is not reported: the standard permits it.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 _YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
 _LEAP_YEAR = (
@@ -28,36 +30,54 @@ _LABEL = (
 )
 _HOSTNAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _WORD = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_PATH = r"(?:[A-Za-z0-9._~!$&'()*+,;=@/-]|%[0-9A-Fa-f]{2})*"
-_REST = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*"
-_REFERENCE = rf"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?{_PATH}(?:\?{_REST})?(?:#{_REST})?$"
+_UNRESERVED = "A-Za-z0-9._~!$&'()*+,;="
+_ENCODED = "%[0-9A-Fa-f]{2}"
+_REST = rf"(?:[{_UNRESERVED}:@/?-]|{_ENCODED})*"
+#: A path begins with two slashes only behind an authority, here without a user or brackets, and
+#: has no colon in its first segment unless a scheme is before it.
+_SEGMENT = rf"(?:[{_UNRESERVED}@-]|{_ENCODED})"
+_PATH = rf"(?:/?{_SEGMENT}+(?:/(?:{_SEGMENT}|:)*)*|/)?"
+_AUTHORITY = rf"//(?:[A-Za-z0-9._~-]|{_ENCODED})*(?::[0-9]{{0,5}})?(?:/(?:{_SEGMENT}|:)*)*"
+_REFERENCE = (
+    rf"^(?:[A-Za-z][A-Za-z0-9+.-]*:)?(?:{_AUTHORITY}|{_PATH})(?:\?{_REST})?(?:#{_REST})?$"
+)
 _POINTER = r"(?:/(?:[^~/]|~[01])*)*"
 
 UUID = "^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-#: Formats that llguidance knows, and has exact or narrower.
-FORMATS = {
-    **{name: name for name in ("duration", "ipv4", "ipv6", "uri", "uuid")},
-    # Narrower than they may be: ASCII alone.
-    "iri": "uri",
-}
 _HOSTNAMES = (f"^{_HOSTNAME}$", "^.{1,253}$")
 _ADDRESSES = (rf"^{_WORD}(?:\.{_WORD})*@{_HOSTNAME}$", "^[^@]{1,64}@.{1,185}$")
-#: The others, as patterns that all hold.
-FORMAT_PATTERNS = {
-    "date": (f"^{_DATE}$",),
-    "time": (f"^{_TIME}$",),
-    "date-time": (f"^{_DATE}T{_TIME}$",),
-    "hostname": _HOSTNAMES,
-    "idn-hostname": _HOSTNAMES,
-    "email": _ADDRESSES,
-    "idn-email": _ADDRESSES,
-    "uri-reference": (_REFERENCE,),
-    "iri-reference": (_REFERENCE,),
-    "uri-template": (
+
+
+class Format(NamedTuple):
+    """How a format is enforced: as llguidance's of a name, or by patterns that all match."""
+
+    #: What it costs llguidance.
+    nodes: int
+    name: str = ""
+    patterns: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "date": Format(5, patterns=(f"^{_DATE}$",)),
+    "time": Format(4, patterns=(f"^{_TIME}$",)),
+    "date-time": Format(10, patterns=(f"^{_DATE}T{_TIME}$",)),
+    "duration": Format(8, "duration"),
+    "hostname": Format(3, patterns=_HOSTNAMES),
+    "idn-hostname": Format(3, patterns=_HOSTNAMES),
+    "email": Format(10, patterns=_ADDRESSES),
+    "idn-email": Format(10, patterns=_ADDRESSES),
+    "ipv4": Format(4, "ipv4"),
+    "ipv6": Format(13, "ipv6"),
+    "uuid": Format(3, "uuid"),
+    "uri": Format(25, "uri"),
+    "iri": Format(25, "uri"),  # ASCII alone.
+    "uri-reference": Format(5, patterns=(_REFERENCE,)),
+    "iri-reference": Format(5, patterns=(_REFERENCE,)),
+    "uri-template": Format(10, patterns=(
         r"^(?:[A-Za-z0-9._~!$&()*+,;=:@/?#-]|%[0-9A-Fa-f]{2}"
         r"|\{[+#./;?&]?[A-Za-z0-9_]+(?:,[A-Za-z0-9_]+)*\*?\})*$",
-    ),
-    "json-pointer": (rf"^{_POINTER}$",),
-    "relative-json-pointer": (rf"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",),
+    )),
+    "json-pointer": Format(1, patterns=(rf"^{_POINTER}$",)),
+    "relative-json-pointer": Format(1, patterns=(rf"^(?:0|[1-9][0-9]*)(?:#|{_POINTER})$",)),
 }

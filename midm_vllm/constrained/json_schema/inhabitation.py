@@ -8,7 +8,7 @@ from typing import Any
 from midm_vllm.constrained.json_schema.keywords import TYPES
 
 
-def endless(definitions: Mapping[str, Any]) -> set[str]:
+def uninhabited(definitions: Mapping[str, Any]) -> set[str]:
     """The names of those that have no finite value, of definitions as they were rewritten."""
     ending: set[str] = set()
     waiting: dict[str, list[str]] = {}

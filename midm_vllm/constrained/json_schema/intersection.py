@@ -1,189 +1,212 @@
-"""Two schemas that both have to hold, as one: ``allOf`` without ``allOf``.
+"""Two flat schemas that both have to hold, as one: ``allOf`` without ``allOf``.
 
-What a schema says of a value's type, numbers, text, items and members is merged keyword by
-keyword; what cannot be (two patterns) stays side by side in an ``allOf`` of conditions, which
-the grammar can intersect. Combining keywords (``anyOf``, ``$ref``, …) are not looked into here:
-they have been multiplied out before.
+Keywords are intersected one by one. What cannot be (two patterns) stays side by side in an
+``allOf`` of conditions, which llguidance intersects. Combining keywords are multiplied out before.
+
+Where a document has ``unevaluated…``, a flat schema carries what it evaluates, as ``EVALUATED``.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from midm_vllm.constrained.json_schema.negation import are_same, choices, same
-
-Schema = dict[str, Any]
+from midm_vllm.constrained.json_grammar import Schema
+from midm_vllm.constrained.json_schema.keywords import EVALUATED, EXCLUDED_TEXTS
+from midm_vllm.constrained.json_schema.values import are_equal, canonical
+from midm_vllm.constrained.regex.matching import matches
+from midm_vllm.constrained.regex.parser import UnsupportedPattern
 
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-OBJECT_KEYWORDS = (
+_OF_MEMBERS = (
     "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
 )
-ARRAY_KEYWORDS = ("items", "prefixItems")
+_OF_ITEMS = ("items", "prefixItems")
 
 
-def merged(one: Any, other: Any) -> Any:
-    """The schema that allows what both allow."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        if one is False or other is False:
-            return False
+def intersect(one: Any, other: Any) -> Any:
+    """The flat schema that allows what both allow."""
+    if one is False or other is False:
+        return False
+    if one is True or other is True:
         return other if one is True else one
-    one, other = _with_enum(one), _with_enum(other)
     result = {
-        key: value for key, value in one.items()
-        if key not in OBJECT_KEYWORDS and key not in ARRAY_KEYWORDS
+        key: value for key, value in one.items() if key not in _OF_MEMBERS and key not in _OF_ITEMS
     }
     for key, value in other.items():
-        if key in OBJECT_KEYWORDS or key in ARRAY_KEYWORDS:
+        if key in _OF_MEMBERS or key in _OF_ITEMS:
             continue
-        if key not in result or are_same(result[key], value):
+        if key not in result:
             result[key] = value
+        elif key == EVALUATED:
+            result[key] = _union_of_evaluated(result[key], value)
         elif key == "type":
-            types = _common_types(result[key], value)
-            if not types:
-                return False
-            result[key] = types
-        elif key in _UPPER and _are_numbers(value, result[key]):
+            result[key] = _common_types(result[key], value)
+        elif key in _UPPER:
             result[key] = min(value, result[key])
-        elif key in _LOWER and _are_numbers(value, result[key]):
+        elif key in _LOWER:
             result[key] = max(value, result[key])
         elif key == "enum":
-            kept = {same(each) for each in value} if isinstance(value, list) else set()
-            result[key] = [each for each in result[key] if same(each) in kept]
-        elif key == "allOf":
+            kept = {canonical(each) for each in value}
+            result[key] = [each for each in result[key] if canonical(each) in kept]
+        elif key in ("allOf", EXCLUDED_TEXTS):
             result[key] = [*result[key], *value]
-        elif key == "uniqueItems":
-            result[key] = True
-        else:
+        elif result[key] != value:
             result["allOf"] = [*result.get("allOf", ()), {key: value}]
-    result |= _objects(one, other)
-    result |= _arrays(one, other)
-    return False if is_impossible(result) else result
+    result |= _members(one, other)
+    result |= _items(one, other)
+    return False if is_unsatisfiable(result) else result
 
 
-def is_impossible(schema: Schema) -> bool:
+def is_unsatisfiable(schema: Schema) -> bool:
     """Whether a flat schema plainly allows nothing."""
-    if schema.get("enum") == []:
+    if schema.get("enum") == [] or schema.get("type") == []:
         return True
-    members = _dict(schema, "properties")
-    return schema.get("type") in ("object", ["object"]) and any(
-        isinstance(name, str) and members.get(name) is False for name in _list(schema, "required")
+    members = schema.get("properties", {})
+    return schema.get("type") == ["object"] and any(
+        members.get(name) is False for name in schema.get("required", ())
     )
 
 
-def _with_enum(schema: Schema) -> Schema:
-    """The schema with ``enum`` in place of ``const``, where it has both kinds to merge."""
-    if "const" not in schema or "enum" in schema:
-        return schema
-    rest = {key: value for key, value in schema.items() if key != "const"}
-    return {**rest, "enum": [schema["const"]]}
-
-
-def both(one: Any, other: Any) -> Any:
-    """A schema for a member or an item, of which two schemas are said; merged when it is read."""
-    if one is True or are_same(one, other):
+def intersect_later(one: Any, other: Any) -> Any:
+    """The same for schemas of a member or an item, which are intersected when they are written."""
+    if one is True or are_equal(one, other):
         return other
     if other is True:
         return one
     if one is False or other is False:
         return False
-    mine, theirs = choices(one), choices(other)
-    if mine is not None and theirs is not None and not {same(each) for each in mine}.intersection(
-        map(same, theirs)
-    ):
-        return False
     return {"allOf": [one, other]}
 
 
-def _objects(one: Schema, other: Schema) -> Schema:
-    if not any(key in OBJECT_KEYWORDS for key in other):
-        return {key: one[key] for key in OBJECT_KEYWORDS if key in one}
-    if not any(key in OBJECT_KEYWORDS for key in one):
-        return {key: other[key] for key in OBJECT_KEYWORDS if key in other}
+def member_schema(schema: Schema, name: str) -> Any:
+    """What a flat schema says of the member of a name.
+
+    Raises:
+        UnsupportedPattern: Of a pattern in it, it is unknown whether it matches the name.
+    """
+    parts = [
+        part for pattern, part in schema.get("patternProperties", {}).items()
+        if matches(pattern, name)
+    ]
+    members = schema.get("properties", {})
+    if name in members:
+        parts.append(members[name])
+    if not parts:
+        return schema.get("additionalProperties", True)
+    result = True
+    for part in parts:
+        result = intersect_later(result, part)
+    return result
+
+
+def _members(one: Schema, other: Schema) -> Schema:
+    if not any(key in _OF_MEMBERS for key in other):
+        return {key: one[key] for key in _OF_MEMBERS if key in one}
+    if not any(key in _OF_MEMBERS for key in one):
+        return {key: other[key] for key in _OF_MEMBERS if key in other}
     result: Schema = {}
-    mine, theirs = _dict(one, "properties"), _dict(other, "properties")
-    members = {
-        name: both(_member(one, name), _member(other, name))
-        for name in [*mine, *(name for name in theirs if name not in mine)]
-    }
-    if members:
-        result["properties"] = members
-    required = [*_list(one, "required"), *_list(other, "required")]
-    if all(isinstance(name, str) for name in required):
-        required = list(dict.fromkeys(required))
+    properties: Schema = {}
+    for name in dict.fromkeys((*one.get("properties", ()), *other.get("properties", ()))):
+        try:
+            properties[name] = intersect_later(
+                member_schema(one, name), member_schema(other, name)
+            )
+        except UnsupportedPattern:  # It is reported where the patterns are written.
+            properties[name] = intersect_later(
+                one.get("properties", {}).get(name, True),
+                other.get("properties", {}).get(name, True),
+            )
+    if properties:
+        result["properties"] = properties
+    required = [*one.get("required", ()), *other.get("required", ())]
     if required:
-        result["required"] = required
-    patterns = dict(_dict(one, "patternProperties"))
-    for pattern, schema in _dict(other, "patternProperties").items():
-        patterns[pattern] = both(patterns.get(pattern, True), schema)
+        result["required"] = list(dict.fromkeys(required))
+    patterns: Schema = {}
+    for mine, theirs in ((one, other), (other, one)):
+        for pattern, schema in mine.get("patternProperties", {}).items():
+            beside = theirs.get("patternProperties", {}).get(
+                pattern, theirs.get("additionalProperties", True)
+            )
+            patterns.setdefault(pattern, intersect_later(schema, beside))
     if patterns:
         result["patternProperties"] = patterns
     for key in ("additionalProperties", "propertyNames"):
         if key in one or key in other:
-            result[key] = both(one.get(key, True), other.get(key, True))
+            result[key] = intersect_later(one.get(key, True), other.get(key, True))
     return result
 
 
-def _member(schema: Schema, name: str) -> Any:
-    """What a schema says of a member; with patterns beside, it may say more than it does."""
-    members = _dict(schema, "properties")
-    if name in members:
-        return members[name]
-    further = schema.get("additionalProperties", True)
-    if further is False:
-        return is_named_by_pattern(name, _dict(schema, "patternProperties"))
-    return further
-
-
-def is_named_by_pattern(name: str, patterns: Schema) -> bool:
-    """Whether a name certainly fits one of ``patternProperties``; what Python cannot read, not."""
-    for pattern in patterns:
-        try:
-            if re.search(pattern, name, re.ASCII):
-                return True
-        except re.error:
-            continue
-    return False
-
-
-def _arrays(one: Schema, other: Schema) -> Schema:
+def _items(one: Schema, other: Schema) -> Schema:
     result: Schema = {}
-    mine, theirs = _list(one, "prefixItems"), _list(other, "prefixItems")
+    mine, theirs = one.get("prefixItems", []), other.get("prefixItems", [])
     if mine or theirs:
         result["prefixItems"] = [
-            both(
+            intersect_later(
                 mine[index] if index < len(mine) else one.get("items", True),
                 theirs[index] if index < len(theirs) else other.get("items", True),
             )
             for index in range(max(len(mine), len(theirs)))
         ]
     if "items" in one or "items" in other:
-        result["items"] = both(one.get("items", True), other.get("items", True))
+        result["items"] = intersect_later(one.get("items", True), other.get("items", True))
     return result
 
 
-def _common_types(one: Any, other: Any) -> Any:
-    def named(types: Any) -> list[Any]:
-        return list(types) if isinstance(types, list) else [types]
-
-    def covered(name: Any, types: list[Any]) -> bool:
+def _common_types(mine: list[str], theirs: list[str]) -> list[str]:
+    def covers(types: list[str], name: str) -> bool:
         return name in types or (name == "integer" and "number" in types)
 
-    mine, theirs = named(one), named(other)
-    common = [name for name in mine if covered(name, theirs)]
-    return common + [name for name in theirs if covered(name, mine) and name not in common]
+    common = [name for name in mine if covers(theirs, name)]
+    return common + [name for name in theirs if covers(mine, name) and name not in common]
 
 
-def _are_numbers(*values: Any) -> bool:
-    return all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in values)
+# What a schema evaluates, for the unevaluated rest to be told from it.
+
+def evaluated_by(schema: Schema) -> Schema:
+    """The members and items that a flat schema evaluates, as one that allows them anything."""
+    evaluated: Schema = {}
+    if "additionalProperties" in schema:
+        evaluated["additionalProperties"] = True
+    for keyword in ("properties", "patternProperties"):
+        if keyword in schema:
+            evaluated[keyword] = dict.fromkeys(schema[keyword], True)
+    if "items" in schema:
+        evaluated["items"] = True
+    if "prefixItems" in schema:
+        evaluated["prefixItems"] = [True] * len(schema["prefixItems"])
+    return evaluated
 
 
-def _dict(schema: Schema, key: str) -> dict[str, Any]:
-    value = schema.get(key)
-    return value if isinstance(value, dict) else {}
+def _union_of_evaluated(one: Schema, other: Schema) -> Schema:
+    result = {**one, **other}
+    for keyword in ("properties", "patternProperties"):
+        if keyword in result:
+            result[keyword] = {**one.get(keyword, {}), **other.get(keyword, {})}
+    if "prefixItems" in result:
+        result["prefixItems"] = max(
+            one.get("prefixItems", []), other.get("prefixItems", []), key=len
+        )
+    return result
 
 
-def _list(schema: Schema, key: str) -> list[Any]:
-    value = schema.get(key)
-    return value if isinstance(value, list) else []
+def restrict_unevaluated(flat: Any, members: Any, items: Any) -> Any:
+    """A flat schema with ``unevaluatedProperties`` and ``unevaluatedItems``, where not None."""
+    if not isinstance(flat, dict):
+        flat = {} if flat else False
+    if flat is False:
+        return False
+    evaluated = flat.get(EVALUATED, {})
+    rest: Schema = {EVALUATED: {}}
+    if members is not None:
+        rest[EVALUATED]["additionalProperties"] = True
+        if "additionalProperties" not in evaluated:
+            rest |= {key: evaluated[key] for key in ("properties", "patternProperties")
+                     if key in evaluated}
+            rest["additionalProperties"] = members
+    if items is not None:
+        rest[EVALUATED]["items"] = True
+        if "items" not in evaluated:
+            rest |= {key: evaluated[key] for key in ("prefixItems",) if key in evaluated}
+            rest["items"] = items
+    return intersect(flat, rest)

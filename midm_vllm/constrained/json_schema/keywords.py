@@ -1,39 +1,115 @@
-"""The words of JSON schemas: which keywords are read, and which say nothing of a value."""
+"""The keywords of JSON Schema that are understood, and beside which others.
+
+A keyword that asserts something and is not in this table, or stands beside one that it interacts
+with and that its row does not name, is reported as not enforced. What asserts nothing (titles,
+formats that are not enforced, keywords that no draft defines) is left out without a report, as the
+standard wants it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
-#: Keywords that say nothing of a value.
-ANNOTATIONS = frozenset((
-    "$schema", "$id", "$anchor", "$comment", "$defs", "definitions", "title", "description",
-    "default", "examples", "deprecated", "readOnly", "writeOnly",
-))
+
+
+class Keyword(NamedTuple):
+    """What a keyword's value has to be, and in which drafts it means something."""
+
+    #: schema, schemas, named (schemas), names, types, count, number, step, values, value, text,
+    #: flag, reference; or "not enforced".
+    kind: str
+    first: int = 3
+    last: int = 2020
+
+
+KEYWORDS: dict[str, Keyword] = {
+    "$ref": Keyword("reference"),
+    "$dynamicRef": Keyword("reference", 2020),
+    "$recursiveRef": Keyword("reference", 2019, 2019),
+    "type": Keyword("types"),
+    "enum": Keyword("values"),
+    "const": Keyword("value", 6),
+    "allOf": Keyword("schemas", 4),
+    "anyOf": Keyword("schemas", 4),
+    "oneOf": Keyword("schemas", 4),
+    "not": Keyword("schema", 4),
+    "if": Keyword("schema", 7),
+    "then": Keyword("schema", 7),
+    "else": Keyword("schema", 7),
+    "minimum": Keyword("number"),
+    "maximum": Keyword("number"),
+    "exclusiveMinimum": Keyword("number"),
+    "exclusiveMaximum": Keyword("number"),
+    "multipleOf": Keyword("step", 4),
+    "minLength": Keyword("count"),
+    "maxLength": Keyword("count"),
+    "pattern": Keyword("text"),
+    "format": Keyword("text"),
+    "items": Keyword("schema"),
+    "prefixItems": Keyword("schemas", 2020),
+    "minItems": Keyword("count"),
+    "maxItems": Keyword("count"),
+    "uniqueItems": Keyword("flag"),
+    "contains": Keyword("schema", 6),
+    "minContains": Keyword("count", 2019),
+    "maxContains": Keyword("count", 2019),
+    "unevaluatedItems": Keyword("schema", 2019),
+    "properties": Keyword("named"),
+    "required": Keyword("names"),
+    "additionalProperties": Keyword("schema"),
+    "patternProperties": Keyword("named"),
+    "propertyNames": Keyword("schema", 6),
+    "minProperties": Keyword("count", 4),
+    "maxProperties": Keyword("count", 4),
+    "dependentRequired": Keyword("named", 2019),
+    "dependentSchemas": Keyword("named", 2019),
+    "unevaluatedProperties": Keyword("schema", 2019),
+    # Of old drafts; written as newer ones before they are read.
+    "additionalItems": Keyword("schema", 3, 2019),
+    "dependencies": Keyword("named"),
+    # Of draft 3, and not enforced.
+    "disallow": Keyword("not enforced", 3, 3),
+    "divisibleBy": Keyword("not enforced", 3, 3),
+    "extends": Keyword("not enforced", 3, 3),
+}
+#: Negations that have been found, as a list: a keyword of ours.
+NEGATED = "negated"
 #: Keywords that combine schemas, in the order in which they are multiplied out.
-COMBINING = (
-    "$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentRequired", "dependentSchemas",
-)
-#: Keywords that say something of numbers, texts, arrays and objects alone.
+COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", NEGATED)
 OF_NUMBERS = frozenset((
     "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
 ))
-OF_TEXTS = frozenset(("minLength", "maxLength", "pattern", "format"))
-OF_ARRAYS = frozenset((
-    "items", "prefixItems", "minItems", "maxItems", "uniqueItems", "contains", "unevaluatedItems",
-))
+#: Keywords of schemas that mean something where they are referred to.
+DEFINITIONS = ("$defs", "definitions")
+#: What a negated list of texts leaves: a keyword of ours.
+EXCLUDED_TEXTS = "excluded texts"
+#: What a flat schema evaluates: members and items, as a schema that allows them anything.
+EVALUATED = "evaluated"
+OF_STRINGS = frozenset(("minLength", "maxLength", "pattern", "format", EXCLUDED_TEXTS))
+OF_ARRAYS = frozenset(("items", "prefixItems", "minItems", "maxItems", "uniqueItems"))
 OF_OBJECTS = frozenset((
     "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
-    "minProperties", "maxProperties", "unevaluatedProperties",
+    "minProperties", "maxProperties",
 ))
-#: Keywords of a flat schema.
-FLAT = frozenset(("type", "enum", "const", "$dynamicRef", "$recursiveRef")).union(
-    OF_NUMBERS, OF_TEXTS, OF_ARRAYS, OF_OBJECTS
-)
-#: Keywords that hold a schema or a list of them, and those that hold schemas by name.
-WITH_SCHEMAS = frozenset((
-    "allOf", "anyOf", "oneOf", "not", "if", "then", "else", "items", "prefixItems", "contains",
-    "additionalItems", "unevaluatedItems", "additionalProperties", "unevaluatedProperties",
-    "propertyNames",
-))
-WITH_NAMED_SCHEMAS = frozenset((
-    "properties", "patternProperties", "dependentSchemas", "dependencies", "$defs", "definitions",
-))
+#: Keywords of a schema without combining ones.
+FLAT = frozenset(("type", "enum")).union(OF_NUMBERS, OF_STRINGS, OF_ARRAYS, OF_OBJECTS)
+#: Which keywords of objects and arrays are understood beside which others of their type. The
+#: others restrict a value independently of each other, or are multiplied out before.
+UNDERSTOOD_BESIDE: dict[str, frozenset[str]] = {
+    "uniqueItems": frozenset(("items", "minItems", "maxItems")),
+    "propertyNames": OF_OBJECTS - {"patternProperties"},
+    "minProperties": OF_OBJECTS,
+    "maxProperties": OF_OBJECTS,
+}
+
+
+def subschemas(keyword: str, value: Any) -> Iterable[Any]:
+    """The schemas that a keyword's value consists of, whether they are read or not."""
+    kind = KEYWORDS[keyword].kind if keyword in KEYWORDS else ""
+    if kind == "named" or keyword in DEFINITIONS:
+        return value.values() if isinstance(value, dict) else ()
+    if kind in ("schema", "schemas"):
+        return value if isinstance(value, list) else (value,)
+    return ()

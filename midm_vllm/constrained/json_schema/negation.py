@@ -1,274 +1,159 @@
-"""What contradicts a schema: the means to say ``not``, ``oneOf`` and ``if`` without them.
+"""Schemas of values that are invalid by a schema: ``not``, ``oneOf`` and ``if`` without them.
 
-A grammar can be narrowed, and it cannot be subtracted from. So ``denial`` finds a schema whose
-values are all invalid by another, which is then demanded beside the rest; it may leave out
-some values that are invalid too, so what is made of it is never wider than what was asked.
+A grammar can be narrowed, and it cannot be subtracted from. So ``negate`` finds a schema all of
+whose values are invalid by another, which is then demanded beside the rest. It may lack some
+values that are invalid too, so what is made of it is never wider than the schema.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from midm_vllm.constrained.regex.rust_dialect import all_but
-from midm_vllm.constrained.json_schema.keywords import ANNOTATIONS, TYPES
-
-Schema = dict[str, Any]
-#: Finds what a reference means; None where it means nothing.
-Resolve = Callable[[str], Any]
-
-_DEPTH = 6
-#: Keywords that say what types a value may have.
-_OF_TYPES = frozenset(("type", "const", "enum", "$ref", "allOf", "anyOf", "oneOf"))
-#: More names than this are not told apart one by one.
-_MANY = 64
+from midm_vllm.constrained import limits
+from midm_vllm.constrained.json_grammar import Schema
+from midm_vllm.constrained.json_schema.disjointness import LookUp, follow, types_of
+from midm_vllm.constrained.json_schema.keywords import EXCLUDED_TEXTS, TYPES
+from midm_vllm.constrained.json_schema.values import canonical, types_of_value
 
 
-def types_of(schema: Any, resolve: Resolve, depth: int = _DEPTH) -> set[str]:
-    """The types that a schema's values may have, at most; "number" comes with "integer"."""
-    every = set(TYPES)
-    if schema is False:
-        return set()
-    if not isinstance(schema, dict) or not depth:
-        return every
-    types = every
-    if not schema.keys() & _OF_TYPES:
-        return types
-    if "type" in schema:
-        named = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-        types = {name for name in named if isinstance(name, str)}
-        types |= {"integer"} if "number" in types else set()
-    values = choices(schema)
-    if values is not None:
-        types = types & {kind for value in values for kind in _types_of_value(value)}
-    if isinstance(schema.get("$ref"), str):
-        types = types & types_of(resolve(schema["$ref"]), resolve, depth - 1)
-    for branch in _schemas(schema, "allOf"):
-        types = types & types_of(branch, resolve, depth - 1)
-    for keyword in ("anyOf", "oneOf"):
-        branches = _schemas(schema, keyword)
-        if branches and len(branches) <= _MANY:
-            types = types & {
-                kind for branch in branches for kind in types_of(branch, resolve, depth - 1)
-            }
-    return types
+@dataclass(frozen=True)
+class _Context:
+    #: A schema by which the values are valid, and whose listed values are made use of.
+    base: Any
+    look_up: LookUp
+    depth: int = limits.MAX_COMPARISON_DEPTH
 
 
-def choices(schema: Any) -> list[Any] | None:
-    """The values among which a schema's are, where it lists them."""
-    if isinstance(schema, dict) and "const" in schema:
-        return [schema["const"]]
-    if isinstance(schema, dict) and isinstance(schema.get("enum"), list):
-        values: list[Any] = schema["enum"]
-        return values
-    return None
-
-
-def same(value: Any) -> str:
-    """A text that equal JSON values share: ``1`` and ``1.0`` are equal, ``1`` and ``true`` not."""
-    if isinstance(value, str):
-        return f'"{value}"'
-
-    def plain(part: Any) -> Any:
-        if isinstance(part, float) and part.is_integer():
-            return int(part)
-        if isinstance(part, dict):
-            return {key: plain(each) for key, each in part.items()}
-        return [plain(each) for each in part] if isinstance(part, list) else part
-
-    return json.dumps(plain(value), sort_keys=True)
-
-
-def are_same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; Python alone takes ``1`` and ``true`` for equal."""
-    return bool(one == other) and same(one) == same(other)
-
-
-def all_disjoint(branches: Sequence[Any], resolve: Resolve) -> bool:
-    """Whether certainly no value matches two of the branches; in linear time."""
-    resolved = [_target(branch, resolve) for branch in branches]
-    if _sets_are_disjoint([types_of(branch, resolve) for branch in resolved]):
-        return True
-    if _told_apart(resolved):
-        return True
-    first = resolved[0] if resolved else None
-    names = _strings(first, "required") if isinstance(first, dict) else []
-    for name in names[:_MANY]:
-        members = [_required_member(branch, name, resolve) for branch in resolved]
-        if all(member is not None for member in members) and (
-            _told_apart(members)
-            or _sets_are_disjoint([types_of(member, resolve) for member in members])
-        ):
-            return True
-    return False
-
-
-def disjoint(one: Any, other: Any, resolve: Resolve) -> bool:
-    """Whether certainly no value matches both schemas."""
-    if all_disjoint([one, other], resolve):
-        return True
-    one, other = _target(one, resolve), _target(other, resolve)
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return False
-    if types_of(one, resolve) & types_of(other, resolve) != {"object"}:
-        return False
-    return _closed_to(one, other) or _closed_to(other, one)
-
-
-def _closed_to(closed: Schema, other: Schema) -> bool:
-    """Whether ``other`` requires a member that ``closed`` forbids."""
-    members = closed.get("properties", {})
-    if not isinstance(members, dict):
-        return False
-    return any(
-        members.get(name) is False or (
-            closed.get("additionalProperties") is False and name not in members
-            and not closed.get("patternProperties")
-        )
-        for name in _strings(other, "required")
-    )
-
-
-def denial(schema: Any, base: Any, resolve: Resolve, depth: int = _DEPTH) -> Any:
+def negate(schema: Any, base: Any, look_up: LookUp) -> Any:
     """A schema all of whose values are invalid by ``schema``, or None where none is found.
 
-    It is meant for values that are valid by ``base``, whose listed values it makes use of.
+    It is meant for values that are valid by ``base``.
     """
-    schema, base = _target(schema, resolve), _target(base, resolve)
+    return _negate(schema, _Context(base, look_up))
+
+
+def _negate(schema: Any, context: _Context) -> Any:
+    schema = follow(schema, context.look_up)
     if isinstance(schema, bool):
         return not schema
-    if not isinstance(schema, dict) or not depth:
+    if not context.depth:
         return None
+    inner = replace(
+        context, base=follow(context.base, context.look_up), depth=context.depth - 1
+    )
     ways = [
-        way for keyword in schema if keyword not in ANNOTATIONS
-        for way in _ways_to_deny(keyword, schema, base, resolve, depth - 1)
+        way for keyword, value in schema.items() if keyword in _NEGATIONS
+        for way in _NEGATIONS[keyword](value, inner)
         if way is not None and way is not False
     ]
-    if not schema.keys() - ANNOTATIONS:
-        return False
     if not ways:
         return None
     return ways[0] if len(ways) == 1 else {"anyOf": ways}
 
 
-def _ways_to_deny(
-    keyword: str, schema: Schema, base: Any, resolve: Resolve, depth: int
-) -> Iterator[Any]:
-    value = schema[keyword]
-    if keyword == "type":
-        met = types_of({"type": value}, resolve)
-        left = [kind for kind in TYPES if kind not in met]
-        if "integer" in left and "number" not in left:
-            left.remove("integer")
-        elif "number" in left and "integer" not in left:
-            left.remove("number")  # A grammar's numbers may be whole.
-        yield {"type": left} if left else None
-    elif keyword in ("const", "enum"):
-        yield from _other_values(choices(schema) or [], base)
-    elif keyword == "required":
-        for name in _strings(schema, "required"):
-            yield {"type": "object", "properties": {name: False}}
-    elif keyword == "properties" and isinstance(value, dict):
-        known = base.get("properties", {}) if isinstance(base, dict) else {}
-        for name, member in list(value.items())[:_MANY]:
-            denied = denial(member, known.get(name, True), resolve, depth)
-            if denied is not None and denied is not False:
-                yield {"type": "object", "required": [name], "properties": {name: denied}}
-    elif keyword in ("anyOf", "oneOf") and isinstance(value, list):
-        every = [denial(branch, base, resolve, depth) for branch in value[:_MANY]]
-        if None not in every and len(value) <= _MANY:
-            yield False if False in every else {"allOf": every}
-    elif keyword == "allOf" and isinstance(value, list):
-        for branch in value[:_MANY]:
-            yield denial(branch, base, resolve, depth)
-    elif keyword == "not":
-        yield value
-    elif keyword in ("minLength", "minItems") and isinstance(value, int) and value > 0:
-        kind = "string" if keyword == "minLength" else "array"
-        yield {"type": kind, keyword.replace("min", "max"): value - 1}
-    elif keyword in ("maxLength", "maxItems") and isinstance(value, int):
-        kind = "string" if keyword == "maxLength" else "array"
-        yield {"type": kind, keyword.replace("max", "min"): value + 1}
-    elif keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
-        opposite = {
-            "minimum": "exclusiveMaximum", "maximum": "exclusiveMinimum",
-            "exclusiveMinimum": "maximum", "exclusiveMaximum": "minimum",
-        }[keyword]
-        yield {"type": "number", opposite: value}
+def _of_type(types: list[str], context: _Context) -> Iterator[Any]:
+    met = types_of({"type": types}, context.look_up)
+    yield _other_types(met)
 
 
-def _other_values(values: Sequence[Any], base: Any) -> Iterator[Any]:
-    excluded = {same(value) for value in values}
-    listed = choices(base)
-    if listed is not None:
-        yield {"enum": [value for value in listed if same(value) not in excluded]}
+def _other_types(met: frozenset[str] | set[str]) -> Schema | None:
+    left = [name for name in TYPES if name not in met]
+    # A grammar's numbers may be whole: one type cannot be told from the other.
+    if ("integer" in left) != ("number" in left):
+        left = [name for name in left if name not in ("integer", "number")]
+    return {"type": left} if left else None
+
+
+def _of_values(values: list[Any], context: _Context) -> Iterator[Any]:
+    excluded = {canonical(value) for value in values}
+    if isinstance(context.base, dict) and "enum" in context.base:
+        listed = context.base["enum"]
+        yield {"enum": [value for value in listed if canonical(value) not in excluded]}
         return
-    if len(values) <= _MANY * 4 and all(isinstance(value, str) for value in values):
-        yield {"type": "string", "pattern": all_but(values)}
+    if values and len(values) <= limits.MAX_VALUES_EXCLUDED and (
+        all(isinstance(value, str) for value in values)
+    ):
+        yield {"type": ["string"], EXCLUDED_TEXTS: sorted(set(values))}
     if any(isinstance(value, bool) for value in values):
-        yield {"enum": [value for value in (True, False) if same(value) not in excluded]}
-    met = {kind for value in values for kind in _types_of_value(value)}
-    met |= {"integer", "number"} if met & {"integer", "number"} else set()
-    left = [kind for kind in TYPES if kind not in met]
-    yield {"type": left} if left else None
+        yield {"enum": [value for value in (True, False) if canonical(value) not in excluded]}
+    met = {name for value in values for name in types_of_value(value)}
+    yield _other_types(met | {"integer", "number"} if "number" in met else met)
 
 
-def _types_of_value(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ("null",)
-    if isinstance(value, bool):
-        return ("boolean",)
-    if isinstance(value, (int, float)):
-        return ("integer", "number") if value == value // 1 else ("number",)
-    if isinstance(value, str):
-        return ("string",)
-    return ("array",) if isinstance(value, list) else ("object",)
+def _of_required(names: list[str], context: _Context) -> Iterator[Any]:
+    for name in names[:limits.MAX_BRANCHES_COMPARED]:
+        yield {"type": ["object"], "properties": {name: False}}
 
 
-def _sets_are_disjoint(sets: Sequence[set[str]]) -> bool:
-    return sum(map(len, sets)) == len(set().union(*sets)) if sets else True
+def _of_members(members: Schema, context: _Context) -> Iterator[Any]:
+    known = context.base.get("properties", {}) if isinstance(context.base, dict) else {}
+    for name, member in list(members.items())[:limits.MAX_BRANCHES_COMPARED]:
+        negated = _negate(member, replace(context, base=known.get(name, True)))
+        if negated is not None and negated is not False:
+            yield {"type": ["object"], "required": [name], "properties": {name: negated}}
 
 
-def _told_apart(schemas: Sequence[Any]) -> bool:
-    """Whether each lists its values, and no two the same."""
-    met: set[str] = set()
-    for schema in schemas:
-        values = choices(schema)
-        if values is None:
-            return False
-        keys = {same(value) for value in values}
-        if keys & met:
-            return False
-        met |= keys
-    return True
+def _of_choice(branches: list[Any], context: _Context) -> Iterator[Any]:
+    negated = [_negate(branch, context) for branch in branches[:limits.MAX_BRANCHES_COMPARED]]
+    if None not in negated and len(branches) <= limits.MAX_BRANCHES_COMPARED:
+        yield False if False in negated else {"allOf": negated}
 
 
-def _required_member(schema: Any, name: str, resolve: Resolve) -> Any:
-    """The schema of a member that every value has; None where it may be absent."""
-    if not isinstance(schema, dict) or name not in _strings(schema, "required"):
-        return None
-    if types_of(schema, resolve) != {"object"}:
-        return None
-    members = schema.get("properties")
-    return _target(members.get(name), resolve) if isinstance(members, dict) else None
+def _of_all(branches: list[Any], context: _Context) -> Iterator[Any]:
+    for branch in branches[:limits.MAX_BRANCHES_COMPARED]:
+        yield _negate(branch, context)
 
 
-def _target(schema: Any, resolve: Resolve) -> Any:
-    for _ in range(_DEPTH):
-        if not (isinstance(schema, dict) and isinstance(schema.get("$ref"), str)):
-            break
-        if schema.keys() - ANNOTATIONS - {"$ref"}:
-            break
-        schema = resolve(schema["$ref"])
-    return schema
+def _of_negation(schema: Any, context: _Context) -> Iterator[Any]:
+    yield schema
 
 
-def _schemas(schema: Schema, keyword: str) -> list[Any]:
-    value = schema.get(keyword)
-    return value if isinstance(value, list) else []
+def _of_reference(key: str, context: _Context) -> Iterator[Any]:
+    yield _negate({"$ref": key}, context)
 
 
-def _strings(schema: Any, keyword: str) -> list[str]:
-    value = schema.get(keyword) if isinstance(schema, dict) else None
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+def _fewer(keyword: str, type_name: str) -> Callable[[int, _Context], Iterator[Any]]:
+    def negation(count: int, context: _Context) -> Iterator[Any]:
+        yield {"type": [type_name], keyword: count - 1} if count else None
+
+    return negation
+
+
+def _more(keyword: str, type_name: str) -> Callable[[int, _Context], Iterator[Any]]:
+    def negation(count: int, context: _Context) -> Iterator[Any]:
+        yield {"type": [type_name], keyword: count + 1}
+
+    return negation
+
+
+def _beyond(keyword: str) -> Callable[[float, _Context], Iterator[Any]]:
+    def negation(bound: float, context: _Context) -> Iterator[Any]:
+        yield {"type": ["number"], keyword: bound}
+
+    return negation
+
+
+#: How each keyword is negated; of others, no invalid values are found.
+_NEGATIONS: dict[str, Callable[[Any, _Context], Iterator[Any]]] = {
+    "type": _of_type,
+    "enum": _of_values,
+    "required": _of_required,
+    "properties": _of_members,
+    "anyOf": _of_choice,
+    "oneOf": _of_choice,
+    "allOf": _of_all,
+    "not": _of_negation,
+    "$ref": _of_reference,
+    "minLength": _fewer("maxLength", "string"),
+    "maxLength": _more("minLength", "string"),
+    "minItems": _fewer("maxItems", "array"),
+    "maxItems": _more("minItems", "array"),
+    "minProperties": _fewer("maxProperties", "object"),
+    "maxProperties": _more("minProperties", "object"),
+    "minimum": _beyond("exclusiveMaximum"),
+    "maximum": _beyond("exclusiveMinimum"),
+    "exclusiveMinimum": _beyond("maximum"),
+    "exclusiveMaximum": _beyond("minimum"),
+}

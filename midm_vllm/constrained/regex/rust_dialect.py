@@ -1,188 +1,224 @@
-"""Regular expressions of JSON schemas, as llguidance reads them: those of Rust's ``regex``.
+"""Patterns in the dialect that llguidance reads, which is that of Rust's ``regex``.
 
-A schema's author had ECMA-262 in mind and is often checked by Python. Where the three read a
-thing differently, what is written here matches only what all of them match.
+A schema's author has ECMA-262 in mind, and clients often validate with Python, where ``\\w``,
+``\\d`` and ``\\s`` match other characters. A string's pattern is written so that it matches what
+both match. A member's name is matched by ECMA-262 alone, since what it does not match is allowed
+elsewhere.
 """
 
 from __future__ import annotations
 
-import re
-import warnings
+import functools
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from midm_vllm.constrained.regex.lookahead import CannotLook, without_looking
-
-# One element: an escape, a class, the opening of a group, an anchor.
-_element = re.compile(
-    r"\\u\{[0-9A-Fa-f]+\}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[pP]\{[^}]*\}|\\c[A-Za-z]"
-    r"|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?<?[=!]|\(\?P?<\w+>|\(\?[:a-zA-Z-]+|[$^.]|/",
-    re.DOTALL,
+from midm_vllm.constrained import limits
+from midm_vllm.constrained.regex.char_sets import (
+    MISREAD_CONTROLS,
+    Ranges,
+    SETS,
+    UNICODE_ADDITIONS,
+    write_ranges,
 )
-_looks_around = re.compile(r"(?<!\\)(?:\\\\)*\(\?<?[=!]")
-# The edge of a word where there is one anyway.
-_edge_before = re.compile(r"\^\\b(?=\w(?![*?{|]))")
-_edge_after = re.compile(r"(?<=[^\\]\w)\\b\$(?=$)")
-#: Spaces by ECMA-262 and by Python, and those that only one of them takes for a space.
-_SPACES = r"\t\n\x0b\x0c\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}"
-_DOUBTFUL = r"\x1c-\x1f\u{85}\u{feff}"
-#: What a letter and a digit are by Python, which takes all scripts'; llguidance takes ASCII's.
-_WIDER = {r"\w": r"\w\p{L}\p{N}\p{M}", r"\d": r"\d\p{Nd}", r"\s": rf"\s{_DOUBTFUL}"}
-#: How many characters of a name tell it from others.
-_NAME_LENGTH = 40
+from midm_vllm.constrained.regex.lookahead import (
+    ANY_TEXT,
+    asks_for_the_rest,
+    looks_ahead,
+    plain_pattern,
+    to_the_end,
+    whole_text,
+    without_start,
+)
+from midm_vllm.constrained.regex.parser import (
+    Alternation,
+    Anchor,
+    CharClass,
+    Concat,
+    Flags,
+    Lookahead,
+    Node,
+    Repeat,
+    UnsupportedPattern,
+    parse,
+    walk,
+)
 
-
-class UnsupportedPattern(ValueError):
-    """A pattern that no grammar matches; the message says why."""
+_ANY_TEXT = "(?s:.*)"
 
 
 @dataclass(frozen=True)
 class RustPatterns:
-    """Patterns for llguidance that have to match all, and what it took to find them, in steps."""
+    """A pattern as some that all have to match.
+
+    ``characters`` are those that the pattern names one by one.
+    """
 
     patterns: tuple[str, ...]
-    steps: int = 0
+    characters: frozenset[str]
 
 
-def rust_patterns(pattern: str) -> RustPatterns:
-    """The patterns for llguidance. Raises UnsupportedPattern.
+@functools.lru_cache(maxsize=2000)
+def rust_patterns(pattern: str, exact: bool = False) -> RustPatterns:
+    """Translate a pattern.
 
-    They are more than one where the pattern begins with looking ahead: ``^(?=.*[0-9])…``.
+    Args:
+        pattern: As a schema has it.
+        exact: Whether to match what ECMA-262 does, and not only what Python matches too.
+
+    Raises:
+        UnsupportedPattern: It cannot be translated.
     """
-    if not _looks_around.search(pattern):
-        return RustPatterns((rust_pattern(pattern),))
-    pattern = _edge_after.sub("$", _edge_before.sub("^", pattern))
-    try:
-        patterns, steps = without_looking(pattern, _translated)
-    except CannotLook as error:
-        raise UnsupportedPattern(str(error)) from None
-    return RustPatterns(tuple(patterns), steps)
+    if len(pattern) > limits.MAX_PATTERN_LENGTH:
+        raise UnsupportedPattern(f"it has more than {limits.MAX_PATTERN_LENGTH} characters")
+    node = parse(pattern)
+    singles = (_single(each) for each in walk(node) if isinstance(each, CharClass))
+    characters = frozenset(chr(each) for each in singles if each is not None)
+    if not looks_ahead(node):
+        return RustPatterns((_write(node, exact),), characters)
+    if len(pattern) > limits.MAX_LOOKAHEAD_LENGTH:
+        raise UnsupportedPattern("it looks ahead and is too long")
+    parts = node.parts if isinstance(node, Concat) else (node,)
+    conditions: list[str] = []
+    first = 1
+    if parts[:1] == (Anchor("^"),):  # Look-aheads there are patterns of their own.
+        while first < len(parts) and isinstance(parts[first], Lookahead):
+            conditions.append(_condition(parts[first], exact))
+            first += 1
+        node = Concat((parts[0], *parts[first:]))
+    rest = plain_pattern(whole_text(node)) if looks_ahead(node) else _write(node, exact)
+    return RustPatterns((*conditions, rest), characters)
 
 
-def rust_pattern(pattern: str) -> str:
-    """The pattern for llguidance. Raises UnsupportedPattern."""
-    pattern = _edge_before.sub("^", pattern)
-    pattern = _edge_after.sub("$", pattern)
-    if re.search(r"\\[1-9]|\\k<", re.sub(r"\\\\", "", pattern)):
-        raise UnsupportedPattern("it refers back to what a group has matched")
-    return _element.sub(lambda element: _translated(element[0]), pattern)
+def _condition(lookahead: Node, exact: bool) -> str:
+    """A look-ahead at the beginning, as a pattern of its own."""
+    assert isinstance(lookahead, Lookahead)
+    part = without_start(lookahead.part)
+    text = to_the_end(part)
+    if lookahead.is_negative or asks_for_the_rest(text):
+        return plain_pattern(Concat((Lookahead(part, lookahead.is_negative), ANY_TEXT)))
+    return f"^(?:{_write(text, exact)})$"
 
 
-def _translated(element: str) -> str:
-    if element in ("(?=", "(?!", "(?<=", "(?<!"):
-        raise UnsupportedPattern("it looks ahead or back")
-    if element.startswith("(?P<") or element.startswith("(?<"):
-        return "(?:"
-    if element.startswith("["):
-        return _class(element)
-    if element == ".":  # ECMA-262 has more ends of lines than the others.
-        return r"[^\n\r\u{2028}\u{2029}]"
-    if element in (r"\A", r"\Z", r"\z"):
-        return "^" if element == r"\A" else "$"
-    if element == r"\s":
-        return f"[{_SPACES}]"
-    if element == r"\S":
-        return rf"[^\s{_DOUBTFUL}]"
-    if element in (r"\W", r"\D"):
-        return f"[^{_WIDER[element.lower()]}]"
-    if element in (r"\b", r"\B"):
-        raise UnsupportedPattern("it asks for the edge of a word")
-    return _escape(element)
+def _write(node: Node, exact: bool) -> str:
+    if isinstance(node, CharClass):
+        return _write_class(node, exact)
+    if isinstance(node, Anchor):
+        return node.sign
+    if isinstance(node, Concat):
+        return "".join(
+            f"(?:{_write(part, exact)})" if isinstance(part, Alternation) else _write(part, exact)
+            for part in node.parts
+        )
+    if isinstance(node, Alternation):
+        return "|".join(_write(way, exact) for way in node.ways)
+    if isinstance(node, Flags):
+        return f"(?{node.flags}:{_write(node.part, exact)})"
+    if isinstance(node, Repeat):
+        part = _write(node.part, exact)
+        part = part if isinstance(node.part, CharClass) else f"(?:{part})"
+        return part + quantifier(node.least, node.most)
+    raise UnsupportedPattern("it looks ahead")
 
 
-def _escape(element: str) -> str:
-    """An escape whose meaning Rust writes in another way."""
-    if element in (r"\u", r"\x", r"\p", r"\P", r"\c"):
-        raise UnsupportedPattern(f"{element!r} names no character")
-    if element.startswith(r"\u") and not element.startswith(r"\u{"):
-        if 0xD800 <= int(element[2:], 16) < 0xE000:
-            raise UnsupportedPattern("it names half a character")
-        return rf"\u{{{element[2:]}}}"
-    if element.startswith(r"\c") and len(element) == 3:
-        return rf"\x{ord(element[2].upper()) - 64:02x}"
-    if len(element) == 2 and element[0] == "\\":
-        if element[1] == "0":
-            return r"\x00"
-        if not element[1].isascii() or element[1] in "/\"' ,;=!<>@%`_:":
-            return re.escape(element[1]) if element[1].isascii() else element[1]
-    return element
+def quantifier(least: int, most: int | None) -> str:
+    """The suffix of what is repeated."""
+    if (least, most) in ((0, None), (1, None), (0, 1)):
+        return {(0, None): "*", (1, None): "+", (0, 1): "?"}[least, most]
+    return f"{{{least},{'' if most is None else most}}}"
 
 
-def _class(element: str) -> str:
-    negated = element.startswith("[^")
-    inside = element[2 if negated else 1:-1]
-    if not inside:  # "[]" matches nothing and "[^]" everything, by ECMA-262 alone.
-        raise UnsupportedPattern("a class is empty; write a ']' in a class as '\\]'")
-
-    if not negated and any(
-        f"\\{kind}" in inside and f"\\{kind.upper()}" in inside for kind in "swd"
-    ):
+def _write_class(node: CharClass, exact: bool) -> str:
+    single = _single(node)
+    if single is not None:
+        return write_ranges(((single, single),))
+    shorthands = {item for item in node.items if isinstance(item, str)}
+    has_both = any(item in "dws" and item.upper() in shorthands for item in shorthands)
+    if not node.items or (has_both and not node.is_negated):
         return "(?s:.)"
-
-    def part(found: re.Match[str]) -> str:
-        text = found[0]
-        if negated and text in _WIDER:
-            return _WIDER[text]
-        if text == r"\s":
-            return _SPACES
-        if text in (r"\W", r"\D", r"\S"):
-            return f"[^{_WIDER[text.lower()]}]" if not negated else text
-        if text == r"\b":
-            return r"\x08"
-        if text in ("[", "&&", "--", "~~"):  # Operators of Rust's classes.
-            return "".join(f"\\{character}" for character in text)
-        return _escape(text)
-
-    written = re.sub(
-        r"\\u\{[0-9A-Fa-f]+\}|\\u[0-9A-Fa-f]{4}|\\x[0-9A-Fa-f]{2}|\\[pP]\{[^}]*\}|\\c[A-Za-z]"
-        r"|\\.|\[|&&|--|~~",
-        part, inside, flags=re.DOTALL,
-    )
-    written = f"[{'^' if negated else ''}{written}]"
-    return _without_controls(written) if _is_misread(element, negated) else written
+    if len(node.items) == 1 and not node.is_negated and node.items[0] in ("W", "D", "S", "."):
+        # Written as what it excludes.
+        excluded = str(node.items[0]).lower()
+        node = CharClass(_LINE_ENDS if excluded == "." else (excluded,), is_negated=True)
+    text = "".join(_write_item(item, node.is_negated, exact) for item in node.items)
+    written = f"[{'^' if node.is_negated else ''}{text}]"
+    return f"[{written}&&{MISREAD_CONTROLS}]" if _is_misread(node) else written
 
 
-def _is_misread(element: str, negated: bool) -> bool:
-    """Whether llguidance takes a class for one with quotes and backslashes, which it has not.
+_LINE_ENDS: tuple[tuple[int, int] | str, ...] = SETS["."]
 
-    It does (seen in 1.7.6) where the class has control characters that JSON has no letter for.
+
+def _write_item(item: tuple[int, int] | str, widen: bool, exact: bool) -> str:
+    """An item inside of a class's brackets; widened, it has what Python's has, too."""
+    if isinstance(item, tuple):
+        return write_ranges((item,), in_class=True)
+    if item[0] in "pP":
+        return "\\" + item
+    if item == ".":
+        return f"[^{write_ranges(SETS['.'], in_class=True)}]"
+    name = item.lower()
+    # A capital excludes: it is the wider, the fewer it excludes.
+    is_upper_bound = widen == (item == name)
+    text = write_ranges(SETS[name], in_class=True)
+    if not exact:
+        text = text + UNICODE_ADDITIONS[name] if is_upper_bound else text.removesuffix(r"\u{feff}")
+    return text if item == name else f"[^{text}]"
+
+
+def _single(node: CharClass) -> int | None:
+    """The one character of a class, or None."""
+    codes = {code for item in node.items if isinstance(item, tuple) for code in item}
+    if node.is_negated or len(codes) != 1 or any(isinstance(item, str) for item in node.items):
+        return None
+    return codes.pop()
+
+
+def _is_misread(node: CharClass) -> bool:
+    """Whether llguidance adds quotes and backslashes to a class that lacks them.
+
+    It does (seen in 1.7.6) where the class has control characters without a JSON escape of their
+    own.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            has = [re.match(element, character) is not None for character in '\x01\x1f"\\']
-    except re.error:
-        return negated
-    return (has[0] or has[1]) and not (has[2] and has[3])
+    has_control = _contains(node, 0x01) or _contains(node, 0x1F)
+    return has_control and not (_contains(node, ord('"')) and _contains(node, ord("\\")))
 
 
-def _without_controls(written: str) -> str:
-    return rf"[{written}&&[^\x00-\x07\x0b\x0e-\x1f]]"
+def _contains(node: CharClass, code: int) -> bool:
+    return node.is_negated != any(_item_contains(item, code) for item in node.items)
+
+
+def _item_contains(item: tuple[int, int] | str, code: int) -> bool:
+    if isinstance(item, tuple):
+        return item[0] <= code <= item[1]
+    if item[0] in "pP":
+        return (item[0] == "P") != unicodedata.category(chr(code)).startswith(item[2:-1])
+    ranges: Ranges = SETS[item.lower()]
+    return item.islower() == any(low <= code <= high for low, high in ranges)
 
 
 def all_but(names: Iterable[str]) -> str:
-    """A pattern for every string but these; of long names, but all that begin as they do."""
+    """A pattern for every text but these names.
+
+    Of a name longer than ``limits.MAX_NAME_LENGTH``, all that begin as it does are excluded.
+    """
     tree: dict[str, dict[str, object]] = {}
     for name in sorted(names):
         node: dict[str, object] = tree  # type: ignore[assignment]
-        for character in name[:_NAME_LENGTH]:
+        for character in name[:limits.MAX_NAME_LENGTH]:
             node = node.setdefault(character, {})  # type: ignore[assignment]
-        node["long" if len(name) > _NAME_LENGTH else "end"] = {}
-    return f"^{_branch(tree)}$"  # type: ignore[arg-type]
+        node["long" if len(name) > limits.MAX_NAME_LENGTH else "end"] = {}
+    return f"^{_all_but_branch(tree)}$"  # type: ignore[arg-type]
 
 
-def _branch(node: dict[str, object]) -> str:
+def _all_but_branch(node: dict[str, object]) -> str:
     if "long" in node:
         return r"[a&&b]"  # Nothing.
     characters = [character for character in node if character != "end"]
     if not characters:
         return "(?s:.+)"
-    listed = "".join(rf"\u{{{ord(character):x}}}" for character in characters)
-    others = f"[^{listed}]"
-    if any(character in '"\\' for character in characters):
-        others = _without_controls(others)
-    ways = [f"{others}(?s:.*)"] + [
-        rf"\u{{{ord(character):x}}}{_branch(node[character])}"  # type: ignore[arg-type]
-        for character in characters
+    excluded = CharClass(tuple((ord(each), ord(each)) for each in characters), is_negated=True)
+    ways = [f"{_write_class(excluded, exact=True)}{_ANY_TEXT}"] + [
+        write_ranges(((ord(each), ord(each)),)) + _all_but_branch(node[each])  # type: ignore
+        for each in characters
     ]
     return f"(?:{'|'.join(ways)}){'' if 'end' in node else '?'}"

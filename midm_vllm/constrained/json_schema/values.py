@@ -1,0 +1,39 @@
+"""JSON values: when two are equal, and of which types one is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def canonical(value: Any) -> str:
+    """A text that equal JSON values share: ``1`` and ``1.0`` are equal, ``1`` and ``true`` not."""
+    if isinstance(value, str):
+        return f'"{value}"'
+    return json.dumps(_with_integers(value), sort_keys=True)
+
+
+def _with_integers(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _with_integers(each) for key, each in value.items()}
+    return [_with_integers(each) for each in value] if isinstance(value, list) else value
+
+
+def are_equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal; Python alone takes ``1`` and ``true`` for equal."""
+    return bool(one == other) and canonical(one) == canonical(other)
+
+
+def types_of_value(value: Any) -> tuple[str, ...]:
+    """The types of a value: a whole number has two."""
+    if value is None:
+        return ("null",)
+    if isinstance(value, bool):
+        return ("boolean",)
+    if isinstance(value, (int, float)):
+        return ("integer", "number") if value == value // 1 else ("number",)
+    if isinstance(value, str):
+        return ("string",)
+    return ("array",) if isinstance(value, list) else ("object",)
