@@ -52,16 +52,17 @@ class RequestContent:
     def chat(self, body: dict[str, Any]) -> None:
         """Rewrite a request of the Chat Completions API."""
         self._drop_null(body, "tool_choice")
-        if body.get("tools") == [] and body.get("tool_choice") in (None, "auto", "none"):
-            del body["tools"]
-            body.pop("tool_choice", None)
-            self.changed = True
+        if not body.get("tools") and body.get("tool_choice") in (None, "auto", "none"):
+            self._drop(body, "tools")
+            self._drop(body, "tool_choice")
         for message in self._objects(body, "messages"):
-            self._drop_null(message, "name")
+            if not isinstance(message.get("name", ""), str):
+                self._drop(message, "name")
             role = message.get("role")
             if role == "function":  # The API's form before there were tools.
                 self._set(message, "role", "tool")
             if role == "assistant":
+                self._drop_null(message, "tool_calls")
                 if isinstance(message.get("function_call"), dict):
                     calls = [{"function": message.pop("function_call")}]
                     self._set(message, "tool_calls", message.get("tool_calls") or calls)
@@ -97,15 +98,20 @@ class RequestContent:
             self._set(body, "input", [item for item in body["input"] if self._is_read(item)])
         for item in self._objects(body, "input"):
             kind = item.get("type", "message")
-            if kind in _CALLS:
+            for member in ("id", "status"):
+                self._drop_null(item, member)
+            if kind in (*_CALLS, *_OUTPUTS):
                 self._call_id(item)
+            if kind in _CALLS:
                 if kind == "function_call":
                     self._set(item, "arguments", _arguments(item.get("arguments")))
+                else:
+                    self._set(item, "input", self._text(item.get("input")))
             elif kind in _OUTPUTS:
                 if not isinstance(item.get("output"), str) and not self._keeps_media(item):
                     self._set(item, "output", self._text(item.get("output")))
             elif kind == "reasoning":
-                self._drop_null(item, "encrypted_content", always=True)
+                self._drop(item, "encrypted_content")
                 if not isinstance(item.get("summary"), list):
                     self._set(item, "summary", [])
                 if isinstance(item.get("content"), str):
@@ -132,7 +138,7 @@ class RequestContent:
     def _part(self, part: Any, *types: str) -> Any:
         """The part if vLLM reads it, else one of the first of these types; None for nothing."""
         if isinstance(part, dict):
-            kind = part.get("type")
+            kind = _kind(part)
             if kind in types and isinstance(part.get(_TEXTS[kind]), str) and "uuid" not in part:
                 return part
             if self._reads_media and _medium(part) in ("image", "audio", "video"):
@@ -155,7 +161,7 @@ class RequestContent:
             return part
         if not isinstance(part, dict):
             return json.dumps(part, ensure_ascii=False)
-        kind = part.get("type")
+        kind = _kind(part)
         for member in ("text", "refusal", "thinking"):
             if isinstance(part.get(member), str):
                 return str(part[member])
@@ -212,11 +218,11 @@ class RequestContent:
             return
         blocks = []
         for block in content if isinstance(content, list) else [content]:
-            kind = block.get("type") if isinstance(block, dict) else None
+            kind = _kind(block) if isinstance(block, dict) else ""
             if kind in _BLOCKS:
                 blocks.append(block)
-            elif str(kind).endswith(("_tool_use", "_tool_result")):
-                self.omitted.add(str(kind))  # A call that another server ran, or its result.
+            elif kind.endswith(("_tool_use", "_tool_result")):
+                self.omitted.add(kind)  # A call that another server ran, or its result.
             elif (part := self._part(block, "text")) is not None:
                 blocks.append(part)
         self._set(holder, member, blocks or "")
@@ -242,9 +248,9 @@ class RequestContent:
         return self._reads_media and isinstance(output, list)
 
     def _answer(self, item: dict[str, Any]) -> None:
-        """Give an assistant message one text: vLLM reads the first part alone."""
+        """Give an assistant message one part, which alone is read of them in vLLM."""
         content = item.get("content")
-        if isinstance(content, str):
+        if isinstance(content, str) and not {"id", "status"} & item.keys():
             return
         part = content[0] if isinstance(content, list) and len(content) == 1 else None
         if (
@@ -255,8 +261,6 @@ class RequestContent:
             part = {"type": "output_text", "text": self._text(content), "annotations": []}
         self._set(item, "content", [part])
         self._set(item, "type", "message")
-        self._drop_null(item, "id")
-        self._drop_null(item, "status")
 
     # JSON.
 
@@ -273,10 +277,19 @@ class RequestContent:
             holder[member] = value
             self.changed = True
 
-    def _drop_null(self, holder: dict[str, Any], member: str, always: bool = False) -> None:
-        if member in holder and (always or holder[member] is None):
+    def _drop_null(self, holder: dict[str, Any], member: str) -> None:
+        if holder.get(member, "") is None:
+            self._drop(holder, member)
+
+    def _drop(self, holder: dict[str, Any], member: str) -> None:
+        if member in holder:
             del holder[member]
             self.changed = True
+
+
+def _kind(part: dict[str, Any]) -> str:
+    kind = part.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _medium(part: dict[str, Any]) -> str | None:

@@ -132,6 +132,7 @@ CONTENTS: dict[str, tuple[Json, str]] = {
     "no text": ([{"type": "text"}, HELLO], "hello"),
     "text that is a number": ([{"type": "text", "text": 5}], "5"),
     "type that is a number": ([{"type": 5}], '{"type": 5}'),
+    "type that is an object": ([{"type": {"a": 1}}], '{"type": {"a": 1}}'),
     "part with a cache id": ([{"type": "text", "text": "hello", "uuid": "u"}], "hello"),
     "no part": ([], ""),
     "null": (None, ""),
@@ -169,6 +170,12 @@ HISTORIES: dict[str, tuple[tuple[str, Json], str]] = {
         f"{CALLED}<|tool|>R",
     ),
     "chat: a name that is null": (chat({**user("Q"), "name": None}), "<|user|>Q"),
+    "chat: tool_calls that are null": (
+        chat(user("Q"), assistant(None, tool_calls=None), user("R")), "<|user|>R"
+    ),
+    "chat: a tool choice without tools": (
+        chat(user("Q"), tools=None, tool_choice="auto"), "<|user|>Q"
+    ),
     "chat: a null message": (chat(user("Q"), None), "<|user|>Q"),
     "chat: no tools": (chat(user("Q"), tools=[], tool_choice="auto"), "<|user|>Q"),
     "messages: input that is null": (anthropic(user("Q"), tool_use(input=None)), CALLED),
@@ -199,6 +206,10 @@ HISTORIES: dict[str, tuple[tuple[str, Json], str]] = {
             type="message",
         )),
         "<|assistant|>a\nb",
+    ),
+    "responses: an answer that is text and has an id": (
+        responses(user("Q"), assistant("a", type="message", id="m", status="completed")),
+        "<|assistant|>a",
     ),
     "responses: an empty answer before a call": (
         responses(user("Q"), assistant([], type="message"), function_call()),
@@ -231,6 +242,15 @@ HISTORIES: dict[str, tuple[tuple[str, Json], str]] = {
     "responses: reasoning that another server encrypted": (
         responses(user("Q"), {"type": "reasoning", "id": "r", "encrypted_content": "x"},
                   function_call()),
+        CALLED,
+    ),
+    "responses: a call of a custom tool without input and its result without an id": (
+        responses(user("Q"), {"type": "custom_tool_call", "call_id": "c1", "name": "look"},
+                  {"type": "custom_tool_call_output", "output": "R"}),
+        f'{CALLED.replace("{}", json.dumps({"input": ""}))}<|tool|>R',
+    ),
+    "responses: reasoning without an id": (
+        responses(user("Q"), {"type": "reasoning", "id": None, "summary": []}, function_call()),
         CALLED,
     ),
     "responses: reasoning that is text": (
