@@ -2,6 +2,8 @@
 
 #: What ``--tool-call-parser`` takes.
 TOOL_PARSER_NAME = "midm-parser"
+#: Where the documentation is, for texts that reach users who have the package alone.
+DOCUMENTATION_URL = "https://github.com/midm-vllm/midm-vllm/tree/main/docs"
 #: The model that a parser with grammars names to vLLM.
 STRUCTURAL_TAG_MODEL = "midm"
 #: The backend of vLLM's structured outputs that takes this package's grammars.

@@ -1,4 +1,4 @@
-"""The command line ``midm-vllm``: is all well, which prompt, what was said."""
+"""The command line ``midm-vllm``: check an installation, render a prompt, read an output."""
 
 from __future__ import annotations
 
@@ -19,26 +19,28 @@ from rich.console import Console
 from rich.text import Text
 
 from midm_vllm.cli.doctor import Finding, Level, examine
+from midm_vllm.constants import DOCUMENTATION_URL
 from midm_vllm.markup.events import Event
 from midm_vllm.markup.explain import Explanation, ReadAs, explain
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.offline import parse as parse_output
 
 app = typer.Typer(
-    help="Mi:dm on vLLM: check an installation, see a prompt, read an output.",
+    help="Mi:dm on vLLM: check an installation, render a prompt, read an output.",
+    epilog=f"Documentation: {DOCUMENTATION_URL}",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 _MARKS = {
-    Level.WELL: "[green]ok[/]     ",
+    Level.OK: "[green]ok[/]     ",
     Level.WARNING: "[yellow]warning[/]",
     Level.PROBLEM: "[red]problem[/]",
 }
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
         typer.echo(f"midm-vllm {version('midm-vllm')}")
         raise typer.Exit()
 
@@ -52,7 +54,7 @@ def start(
         ),
     ] = False,
 ) -> None:
-    # What a terminal cannot show, an ASCII one Korean for instance, is shown by its code.
+    # Show what a terminal cannot display, such as Korean in an ASCII one, by its code.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -60,25 +62,25 @@ def start(
 
 @app.command()
 def doctor(
-    model: Annotated[str, typer.Argument(help="A folder or a name on the hub.")] = (
+    model: Annotated[str, typer.Argument(help="A folder, or a name on the Hugging Face Hub.")] = (
         "K-intelligence/Midm-2.0-Mini-Instruct"
     ),
-    revision: Annotated[Optional[str], typer.Option(help="Of the model on the hub.")] = None,
+    revision: Annotated[Optional[str], typer.Option(help="Its revision on the Hub.")] = None,
     tool_parser_plugin: Annotated[
-        Optional[Path], typer.Option(help="The file that is given to vllm serve, if one is.")
+        Optional[Path], typer.Option(help="The file passed to this option of vllm serve, if any.")
     ] = None,
     tools: Annotated[
         Optional[typer.FileText],
         typer.Option(
             encoding="utf-8",
-            help="Look at tools instead, in a JSON file (- is standard input) as a request or an "
-            "MCP server lists them: what of their schemas is enforced, left free or refused.",
+            help="Check tools instead: a JSON file (- for standard input) with the list of a "
+            "request or of an MCP server. Reports which keywords are enforced.",
         ),
     ] = None,
 ) -> None:
-    """Check that vLLM will serve MODEL's tool calls, and print the command that does.
+    """Check that vLLM can serve MODEL's tool calls, and print the command for it.
 
-    Exits with 1 if something is in the way.
+    Exits with 1 if there is a problem.
     """
     console = Console(soft_wrap=True, highlight=False)
     findings = []
@@ -96,8 +98,8 @@ def doctor(
 def _examine_tools(file: TextIO) -> Iterator[Finding]:
     if find_spec("llguidance") is None:
         raise typer.BadParameter(
-            "llguidance is not installed here; vLLM 0.24 and later, which hold calls to schemas, "
-            "bring it along"
+            "llguidance is not installed here. Install it, or vLLM 0.24 or later, which constrains "
+            "calls to schemas and depends on it"
         )
     from midm_vllm.cli.check_tools import NoTools, examine_tools, read_tools
 
@@ -113,7 +115,7 @@ def template(
         Optional[typer.FileText],
         typer.Argument(
             encoding="utf-8",
-            help="JSON (- is standard input): a list of messages, or the body of a chat "
+            help="JSON (- for standard input): a list of messages, or the body of a chat "
             "completion request with messages, tools and chat_template_kwargs.",
         ),
     ] = None,
@@ -126,7 +128,7 @@ def template(
         ),
     ] = False,
 ) -> None:
-    """Print the packaged chat template's path, or the prompt it makes of a conversation."""
+    """Print the packaged chat template's path, or the prompt that it renders."""
     from jinja2 import TemplateError
 
     from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt, training_template
@@ -147,17 +149,17 @@ def template(
             allow_control_tokens=options.get("allow_control_tokens", False),
         ).encode()
     except UnicodeEncodeError as error:
-        _give_up("a text holds half a surrogate pair, which is no character", error)
+        _give_up("a text has half of a surrogate pair, which is not a character", error)
     except RecursionError as error:
         _give_up("it is nested too deeply", error)
     except (TemplateError, TypeError, ValueError, AttributeError, LookupError) as error:
-        # All but the first: JSON that is no conversation, which a server refuses before.
+        # All but the first: JSON that is not a conversation, which a server rejects earlier.
         _give_up(str(error), error)
     typer.echo(prompt, nl=False)
 
 
 def _read_request(file: TextIO) -> dict[str, Any]:
-    """The body of a request, of which the kinds of its members are right."""
+    """Read the body of a request, and check the types of its members."""
     try:
         request = json.load(file)
     except RecursionError as error:
@@ -171,11 +173,11 @@ def _read_request(file: TextIO) -> dict[str, Any]:
     for message in request["messages"]:
         content = message.get("content")
         if not (content is None or isinstance(content, str) or _are_objects(content)):
-            raise typer.BadParameter("the content of a message is text, or a list of parts")
+            raise typer.BadParameter("the content of a message must be text, or a list of parts")
     if not (request.get("tools") is None or _are_objects(request["tools"])):
-        raise typer.BadParameter('"tools" is a list of objects')
+        raise typer.BadParameter('"tools" must be a list of objects')
     if not isinstance(request.get("chat_template_kwargs") or {}, dict):
-        raise typer.BadParameter('"chat_template_kwargs" is an object')
+        raise typer.BadParameter('"chat_template_kwargs" must be an object')
     return request
 
 
@@ -184,7 +186,7 @@ def _are_objects(value: Any) -> bool:
 
 
 def _give_up(reason: str, error: Exception) -> NoReturn:
-    typer.echo(f"Cannot be rendered: {reason}", err=True)
+    typer.echo(f"The prompt cannot be rendered: {reason}", err=True)
     raise typer.Exit(1) from error
 
 
@@ -195,18 +197,18 @@ def parse(
         typer.Argument(encoding="utf-8", errors="replace", help="The model's output."),
     ] = "-",  # type: ignore[assignment]
     stream: Annotated[
-        bool, typer.Option("--stream", help="Show what leaves with each delta, a line for each.")
+        bool, typer.Option("--stream", help="Show the events of each delta, one line per delta.")
     ] = False,
-    delta_size: Annotated[int, typer.Option(min=1, help="Characters in a delta.")] = 4,
+    delta_size: Annotated[int, typer.Option(min=1, help="Characters per delta.")] = 4,
     explain_it: Annotated[
         bool,
-        typer.Option("--explain", help="Show what each piece was read as, and what was repaired."),
+        typer.Option("--explain", help="Show how each piece was read, and what was repaired."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --explain: as JSON.")] = False,
 ) -> None:
-    """Read a model's output and print it as the OpenAI API's assistant message."""
+    """Parse a model's output, and print it as the OpenAI API's assistant message."""
     if as_json and not explain_it or stream and explain_it:
-        raise typer.BadParameter("--json goes with --explain, and --stream without it")
+        raise typer.BadParameter("--json requires --explain, and --stream excludes it")
     text = file.read()
     if as_json:
         _print_json(asdict(explain(text)), indent=2)
@@ -233,13 +235,13 @@ _STYLES = {
 
 
 def _print_explanation(explanation: Explanation) -> None:
-    """The output, a line for each piece, and the calls with their repairs."""
+    """Print a line for each piece of the output, and for each call with its repairs."""
     console = Console(soft_wrap=True, highlight=False)
     width = max(len(label) for _, label in _STYLES.values())
     for piece in explanation.pieces:
         style, label = _STYLES[piece.read_as]
         of_call = "" if piece.call is None else f"call {piece.call}"
-        # As JSON, without its quotes: no line break or control character gets out.
+        # As JSON without its quotes, so that no line break or control character is printed.
         shown = _json(piece.text)[1:-1].replace('\\"', '"')
         console.print(Text(f"{of_call:8}{label:{width}}  "), Text(shown, style), sep="")
     for index, call in enumerate(explanation.calls):
@@ -255,7 +257,7 @@ def _print_explanation(explanation: Explanation) -> None:
 
 
 def _print_delta(delta: str | None, events: list[Event]) -> None:
-    """One line of JSON: the delta (null: the end of the output) and the events it caused."""
+    """Print one line of JSON: the delta (null at the output's end) and its events."""
     shown = [{"event": type(event).__name__, **asdict(event)} for event in events]
     _print_json({"delta": delta, "events": shown})
 
@@ -266,9 +268,10 @@ def _print_json(value: Any, indent: int | None = None) -> None:
 
 
 def _json(value: Any, indent: int | None = None) -> str:
-    """JSON that does nothing to a terminal: what does not show is escaped.
+    """Encode as JSON that is safe to print: what a terminal does not show is escaped.
 
-    JSON itself escapes only half of the control characters, and none that turn writing around.
+    JSON itself escapes only half of the control characters, and none that reverse the direction
+    of writing.
     """
     written = json.dumps(value, ensure_ascii=False, indent=indent)
     if written.isprintable():
@@ -280,7 +283,7 @@ def _json(value: Any, indent: int | None = None) -> str:
     )
 
 
-#: Control and format characters, line separators, halves of a pair.
+#: Control and format characters, line separators, halves of a surrogate pair.
 _NOT_SHOWN = ("Cc", "Cf", "Zl", "Zp", "Cs")
 
 

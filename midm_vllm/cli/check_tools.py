@@ -1,4 +1,4 @@
-"""``midm-vllm doctor --tools FILE``: what of each tool's schema a server will enforce."""
+"""``midm-vllm doctor --tools FILE``: which parts of each tool's schema a server enforces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from midm_vllm.constrained.json_schema.formats import FORMATS
 from midm_vllm.constrained.limits import MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
 from midm_vllm.constrained.json_schema.keywords import KEYWORDS, subschemas
-from midm_vllm.cli.doctor import Finding, Level
+from midm_vllm.cli.doctor import Finding, ok, problem, warning
 
 #: Where the parameters of a function are: OpenAI, MCP, Anthropic.
 _PARAMETERS = ("parameters", "inputSchema", "input_schema")
@@ -24,7 +24,7 @@ _EXPECTED = (
 
 
 class NoTools(ValueError):
-    """The file holds no tools; the message says what is wrong, in a sentence."""
+    """The file has no list of tools; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,11 @@ class Tool:
 
 
 def read_tools(text: str) -> list[Tool]:
-    """The tools of a JSON text. Raises NoTools."""
+    """Read the tools of a JSON text, in any of the forms of :data:`_EXPECTED`.
+
+    Raises:
+        NoTools: The text has no such list.
+    """
     try:
         document = json.loads(text)
     except RecursionError as error:
@@ -55,11 +59,11 @@ def read_tools(text: str) -> list[Tool]:
 
 def _tool(number: int, described: Any) -> Tool:
     if not isinstance(described, dict):
-        raise NoTools(f"tool {number} is no object; {_EXPECTED}")
+        raise NoTools(f"tool {number} is not an object; {_EXPECTED}")
     function = described.get("function", described)
     kind = described.get("type", "function")
     if kind != "function" or not isinstance(function, dict):
-        raise NoTools(f"tool {number} is no function but {kind!r:.40}: nothing of it is enforced")
+        raise NoTools(f"tool {number} is not a function but {kind!r:.40}, and not enforced")
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise NoTools(f'tool {number} has no "name"; {_EXPECTED}')
@@ -68,40 +72,40 @@ def _tool(number: int, described: Any) -> Tool:
 
 
 def examine_tools(tools: list[Tool]) -> Iterator[Finding]:
-    """What a server enforces of each tool, as in one request with all of them."""
+    """Yield what a server enforces of each tool, and what the tools of one request cost."""
     nodes = envs.schema_nodes(MAX_NODES)
     schemas = RequestSchemas(nodes)
     for tool in tools:
         yield _of_tool(tool, schemas.compile_parameters(tool.parameters))
-    said = f"The schemas together cost {schemas.spent:,} of the {nodes:,} nodes of a request"
-    if not schemas.is_too_large:
-        yield Finding(Level.WELL, f"{said}.")
-    else:
-        yield Finding(
-            Level.WARNING,
-            f"{said}: what comes last is not enforced where all come together. Send fewer tools "
-            f"at once, or start the server with {envs.SCHEMA_NODES} set higher.",
+    cost = f"The schemas together cost {schemas.spent:,} of the {nodes:,} nodes of a request"
+    if schemas.is_too_large:
+        yield warning(
+            f"{cost}: in a request with all of them, the last ones are not enforced. Send fewer "
+            f"tools in a request, or start the server with a higher {envs.SCHEMA_NODES}."
         )
-
-
-def _of_tool(tool: Tool, read: ToolSchema) -> Finding:
-    name = json.dumps(tool.name, ensure_ascii=False)
-    enforced, silent = _keywords(tool.parameters)
-    for finding in read.findings:
-        enforced[finding.keyword] -= 1
-    held = "" if read.is_unconstrained else ", ".join(sorted(+enforced))
-    lines = [*(f"not enforced: {finding}" for finding in read.findings),
-             f"enforced: {held or _least(tool)}",
-             *(f"says nothing: {each}" for each in silent)]
-    if read.is_exact:
-        level, verdict = Level.WELL, "held to its whole schema, strict or not"
-    elif tool.strict:
-        level = Level.PROBLEM
-        verdict = 'refused with 400, because it says "strict": true and something is not enforced'
     else:
-        level = Level.WARNING
-        verdict = 'held to its schema in part; with "strict": true it would be refused'
-    return Finding(level, "\n".join([f"{name}: {verdict}", *lines]))
+        yield ok(f"{cost}.")
+
+
+def _of_tool(tool: Tool, compiled: ToolSchema) -> Finding:
+    met, ineffective = _keywords(tool.parameters)
+    for finding in compiled.findings:
+        met[finding.keyword] -= 1
+    enforced = "" if compiled.is_unconstrained else ", ".join(sorted(+met))
+    if compiled.is_exact:
+        finding_of, verdict = ok, "fully constrained to its schema, strict or not"
+    elif tool.strict:
+        finding_of = problem
+        verdict = 'rejected with HTTP 400: "strict" is true, and part of its schema is not enforced'
+    else:
+        finding_of = warning
+        verdict = 'constrained to part of its schema; with "strict": true it would be rejected'
+    return finding_of("\n".join([
+        f"{json.dumps(tool.name, ensure_ascii=False)}: {verdict}",
+        *(f"not enforced: {finding}" for finding in compiled.findings),
+        f"enforced: {enforced or _least(tool)}",
+        *(f"no effect: {each}" for each in ineffective),
+    ]))
 
 
 def _least(tool: Tool) -> str:
@@ -111,18 +115,18 @@ def _least(tool: Tool) -> str:
 
 
 def _keywords(schema: Any) -> tuple[Counter[str], list[str]]:
-    """How often each keyword that means something is said, and the formats that say nothing."""
+    """Count the keywords that can be enforced; list the formats that have no effect."""
     met: Counter[str] = Counter()
-    silent: dict[str, None] = {}
+    ineffective: dict[str, None] = {}
     level = [schema]
     while level:
         inside: list[Any] = []
         for each in level:
             for keyword, value in each.items() if isinstance(each, dict) else ():
                 if keyword == "format" and str(value) not in FORMATS:
-                    silent[f"'format': {value!r:.40}"] = None
+                    ineffective[f"'format': {value!r:.40}"] = None
                 elif keyword in KEYWORDS:
                     met[keyword] += 1
                 inside += subschemas(keyword, value)
         level = inside
-    return met, list(silent)
+    return met, list(ineffective)

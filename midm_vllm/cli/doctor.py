@@ -1,7 +1,7 @@
-"""What ``midm-vllm doctor`` looks at: whether vLLM here will serve Mi:dm's tool calls.
+"""The checks of ``midm-vllm doctor``: whether vLLM here will serve Mi:dm's tool calls.
 
-Everything is looked at from outside, without importing vLLM into this process;
-the last check lets a vLLM of its own load the plugin, as a server would.
+No check imports vLLM into this process. The last one loads the plugin in a process
+of its own, as a server would.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from midm_vllm.compat.vllm_imports import (
     FIRST_RELEASE,
     LAST_RELEASE,
 )
-from midm_vllm.constants import TOOL_PARSER_NAME
+from midm_vllm.constants import DOCUMENTATION_URL, TOOL_PARSER_NAME
 from midm_vllm.serving.rust_frontend import RUST_TOOL_PARSER
 
-#: What a server always imports, and what of ours waits for it: the defaults, and the template.
-_WAITED_FOR = (*ARGUMENT_PARSER_MODULES, CHAT_TEMPLATE_REGISTRY)
-_LOAD_AS_A_SERVER_DOES = f"""
+#: Modules that every server imports, and with which the defaults and the template register.
+_REGISTERING_MODULES = (*ARGUMENT_PARSER_MODULES, CHAT_TEMPLATE_REGISTRY)
+_LOAD_LIKE_A_SERVER = f"""
 import sys
 from importlib import import_module
 from vllm.plugins import load_general_plugins
@@ -47,38 +47,66 @@ from midm_vllm.compat.patching import failed, visited
 for name in sys.argv[1:]:
     import_module(name)
     if name not in visited and not failed:
-        sys.exit(f"importing {{name}} did not register what waits for it")
+        sys.exit(f"importing {{name}} did not register what belongs to it")
 for target, loss in failed.items():
     sys.exit(f"{{target}} cannot be changed: {{loss}}")
 """
 
 
 class Level(Enum):
-    WELL = "ok"
+    """How much a finding matters."""
+
+    OK = "ok"
     WARNING = "warning"
     PROBLEM = "problem"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at, and what to do about it if anything is."""
+    """The result of one check; for a warning or a problem, also what to do about it."""
 
     level: Level
     text: str
 
 
+def ok(text: str) -> Finding:
+    """A finding that needs no action."""
+    return Finding(Level.OK, text)
+
+
+def warning(text: str) -> Finding:
+    """A finding that limits what is served."""
+    return Finding(Level.WARNING, text)
+
+
+def problem(text: str) -> Finding:
+    """A finding that prevents tool calls."""
+    return Finding(Level.PROBLEM, text)
+
+
 def examine(model: str, revision: str | None, tool_parser_plugin: Path | None) -> Iterator[Finding]:
-    """Look at one thing after the other; the last finding is the command to run."""
-    well = True
+    """Run all checks.
+
+    Args:
+        model: A folder, or a name on the Hugging Face Hub.
+        revision: The revision on the Hub; None for the default one.
+        tool_parser_plugin: The file passed to vLLM's option of this name, if any.
+
+    Yields:
+        One finding after the other; the last one is the command to run.
+    """
+    is_ok = True
     for finding in _installation(tool_parser_plugin):
-        well = well and finding.level is not Level.PROBLEM
+        is_ok = is_ok and finding.level is not Level.PROBLEM
         yield finding
-    # vLLM takes seconds to import, and the hub may take some to answer: at the same time.
-    loading = _start_loading() if well else None
+    # vLLM takes seconds to import, and the Hub may take some to answer: do both at the same time.
+    loading = _start_loading() if is_ok else None
     choice = choose_template(model, revision)
     if loading is not None:
         yield _loaded(loading)
-    yield from _template_and_command(model, revision, choice)
+    yield _template(choice)
+    yield _launchers(choice)
+    yield _command(model, revision, choice)
 
 
 def _installation(tool_parser_plugin: Path | None) -> Iterator[Finding]:
@@ -91,26 +119,25 @@ def _installation(tool_parser_plugin: Path | None) -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    yield Finding(Level.WELL, f"Python {sys.version.partition(' ')[0]} at {sys.executable}")
+    yield ok(f"Python {sys.version.partition(' ')[0]} at {sys.executable}")
     try:
         vllm = Version(version("vllm"))
     except PackageNotFoundError:
-        yield Finding(Level.PROBLEM, "vLLM is not installed here: pip install vllm")
+        yield problem("vLLM is not installed here: pip install vllm")
         return
-    known = f"midm-vllm is known to work with {FIRST_RELEASE} to {LAST_RELEASE}"
+    tested = f"midm-vllm was tested with {FIRST_RELEASE} to {LAST_RELEASE}"
     if vllm < Version(FIRST_RELEASE):
-        yield Finding(Level.PROBLEM, f"vLLM {vllm} is too old: {known}. Upgrade vLLM.")
+        yield problem(f"vLLM {vllm} is too old: {tested}. Upgrade vLLM.")
     elif vllm.release > Version(LAST_RELEASE).release:
-        yield Finding(Level.WARNING, f"vLLM {vllm} is newer than what was tried: {known}.")
+        yield warning(f"vLLM {vllm} is newer than the tested releases: {tested}.")
     else:
-        yield Finding(Level.WELL, f"vLLM {vllm}")
+        yield ok(f"vLLM {vllm}")
     for line in requires("vllm") or []:
         needed = Requirement(line)
         if needed.name == "transformers" and not needed.specifier.contains(version("transformers")):
-            yield Finding(
-                Level.PROBLEM,
+            yield problem(
                 f"Transformers {version('transformers')} does not fit vLLM {vllm}: "
-                f'pip install "{needed}"',
+                f'pip install "{needed}"'
             )
 
 
@@ -121,19 +148,17 @@ def _entry_point() -> Finding:
         if entry.value == "midm_vllm.plugin:register"
     ]
     if not names:
-        return Finding(
-            Level.PROBLEM,
-            f"vLLM does not see the plugin: {sys.executable} has no installed midm-vllm (being on "
-            "the path is not enough): pip install midm-vllm",
+        return problem(
+            f"vLLM does not see the plugin: midm-vllm is not installed for {sys.executable} (to be "
+            "importable is not enough): pip install midm-vllm"
         )
     allowed = os.environ.get("VLLM_PLUGINS")
     if allowed is not None and names[0] not in allowed.split(","):
-        return Finding(
-            Level.PROBLEM,
-            f"VLLM_PLUGINS={allowed} keeps vLLM from loading the plugin: unset it, or add "
-            f"{names[0]}.",
+        return problem(
+            f"VLLM_PLUGINS={allowed} prevents vLLM from loading the plugin: unset it, or add "
+            f"{names[0]}."
         )
-    return Finding(Level.WELL, f"vLLM sees the plugin midm-vllm {version('midm-vllm')}")
+    return ok(f"vLLM sees the plugin midm-vllm {version('midm-vllm')}")
 
 
 def _two_installations() -> Iterator[Finding]:
@@ -145,75 +170,64 @@ def _two_installations() -> Iterator[Finding]:
     # An editable installation has no package where its metadata is.
     others = sorted(str(place) for place in places - {here.resolve()} if place.is_dir())
     if others:
-        yield Finding(
-            Level.PROBLEM,
-            f"midm-vllm is installed more than once: in use is {here}, but there is also "
-            f"{', '.join(others)}. Uninstall what is not in use.",
+        yield problem(
+            f"midm-vllm is installed more than once: {here} is in use, but there is also "
+            f"{', '.join(others)}. Uninstall the others."
         )
 
 
 def examine_environment() -> Iterator[Finding]:
-    """What the environment's variables change; nothing, where none of them is set."""
+    """Yield a finding for each environment variable that changes how vLLM serves."""
     yield from _front_end()
-    if _defaults_are_off():
-        yield Finding(
-            Level.WARNING,
-            f"{envs.SERVING_DEFAULTS}=0: the serving defaults are off on your request.",
-        )
+    if not envs.serving_defaults():
+        yield warning(f"{envs.SERVING_DEFAULTS}=0 turns the serving defaults off.")
 
 
 def _front_end() -> Iterator[Finding]:
+    ours, vllm = envs.RUST_FRONTEND, envs.VLLM_RUST_FRONTEND
     if not envs.vllm_rust_frontend():
         if envs.rust_frontend():
-            yield Finding(
-                Level.WARNING,
-                f"{envs.RUST_FRONTEND} is set, but {envs.VLLM_RUST_FRONTEND} is not: the Python "
-                f"front end serves, with {TOOL_PARSER_NAME}. For the Rust one set both to 1.",
+            yield warning(
+                f"{ours} is set, but {vllm} is not: the Python front end serves, with "
+                f"{TOOL_PARSER_NAME}. For the Rust front end, set both to 1."
             )
     elif envs.rust_frontend():
-        yield Finding(
-            Level.WARNING,
-            f"{envs.VLLM_RUST_FRONTEND} and {envs.RUST_FRONTEND} are set: vLLM's Rust front end "
-            f"serves, and its own parser, {RUST_TOOL_PARSER}, reads the calls; it misses some that "
-            f"{TOOL_PARSER_NAME} "
-            f"reads. Unset {envs.RUST_FRONTEND} for {TOOL_PARSER_NAME}.",
+        yield warning(
+            f"{vllm} and {ours} are set: vLLM's Rust front end serves, with its own parser "
+            f"{RUST_TOOL_PARSER}, which misses some calls that {TOOL_PARSER_NAME} reads. For "
+            f"{TOOL_PARSER_NAME}, unset {ours}."
         )
     else:
-        yield Finding(
-            Level.WELL,
-            f"{envs.VLLM_RUST_FRONTEND} is set: with {TOOL_PARSER_NAME} the Python front end "
-            "serves all the same, because the Rust one loads no Python parser. "
-            f"{envs.RUST_FRONTEND}=1 has the Rust one serve, with its own parser.",
+        yield ok(
+            f"{vllm} is set, but the Python front end serves, because the Rust front end cannot "
+            f"load {TOOL_PARSER_NAME}. To use the Rust front end with its own parser, set {ours}=1."
         )
 
 
 def _plugin_file(file: Path) -> Finding:
-    """Whether a ``--tool-parser-plugin`` file imports here and leaves our parser alone."""
+    """Whether a ``--tool-parser-plugin`` file imports here and does not replace midm-parser."""
     try:
         tree = ast.parse(file.read_text("utf-8"))
     except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return Finding(Level.PROBLEM, f"--tool-parser-plugin {file} cannot be read: {error}")
-    leave_out = f"Leave --tool-parser-plugin {file} out: {TOOL_PARSER_NAME} is built in here."
+        return problem(f"--tool-parser-plugin {file} cannot be read: {error}")
+    leave_out = f"Omit --tool-parser-plugin {file}: midm-vllm provides {TOOL_PARSER_NAME}."
     for node in ast.walk(tree):
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else (
             [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         )
         for name in names:
             if name.partition(".")[0] == "vllm" and not _exists(name):
-                return Finding(
-                    Level.PROBLEM,
+                return problem(
                     f"{file} does not import on vLLM {version('vllm')}, which has no {name}. "
-                    f"{leave_out}",
+                    f"{leave_out}"
                 )
         if isinstance(node, ast.Constant) and node.value == TOOL_PARSER_NAME:
-            return Finding(
-                Level.PROBLEM, f"{file} registers a {TOOL_PARSER_NAME} of its own. {leave_out}"
-            )
-    return Finding(Level.WELL, f"--tool-parser-plugin {file} does not touch {TOOL_PARSER_NAME}")
+            return problem(f"{file} registers a {TOOL_PARSER_NAME} of its own. {leave_out}")
+    return ok(f"--tool-parser-plugin {file} does not affect {TOOL_PARSER_NAME}")
 
 
 def _exists(module: str) -> bool:
-    """Whether vLLM has a module, told by its files alone."""
+    """Whether vLLM has a module, according to its files."""
     vllm = find_spec("vllm")
     if vllm is None or not vllm.submodule_search_locations:
         return False
@@ -226,7 +240,7 @@ def _exists(module: str) -> bool:
 
 def _start_loading() -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-c", _LOAD_AS_A_SERVER_DOES, *filter(_exists, _WAITED_FOR)],
+        [sys.executable, "-c", _LOAD_LIKE_A_SERVER, *filter(_exists, _REGISTERING_MODULES)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -235,32 +249,38 @@ def _start_loading() -> subprocess.Popen[str]:
 
 
 def _loaded(loading: subprocess.Popen[str]) -> Finding:
-    _, said = loading.communicate()
+    _, errors = loading.communicate()
     if loading.returncode:
-        last = (said.strip().splitlines() or ["(no output)"])[-1]
-        return Finding(Level.PROBLEM, f"vLLM does not get at {TOOL_PARSER_NAME}: {last}")
-    return Finding(Level.WELL, f"vLLM loads the plugin and finds {TOOL_PARSER_NAME}")
+        last = (errors.strip().splitlines() or ["(no output)"])[-1]
+        return problem(
+            f"vLLM cannot load {TOOL_PARSER_NAME}: {last}. Reinstall midm-vllm, or see "
+            f"{DOCUMENTATION_URL}"
+        )
+    return ok(f"vLLM loads the plugin and finds {TOOL_PARSER_NAME}")
 
 
-def _template_and_command(
-    model: str, revision: str | None, choice: TemplateChoice
-) -> Iterator[Finding]:
+def _template(choice: TemplateChoice) -> Finding:
+    source = f"the packaged one ({choice.path})" if choice.path else "the checkpoint's own"
+    return (ok if choice.known else problem)(f"Chat template: {source}, because {choice.reason}")
+
+
+def _launchers(choice: TemplateChoice) -> Finding:
+    """What launchers need that build vLLM's arguments in Python: not all complete them."""
+    arguments = f'tool_call_parser="{TOOL_PARSER_NAME}", enable_auto_tool_choice=True'
     if choice.path:
-        what = f"Chat template: the packaged one ({choice.path})"
-    else:
-        what = "Chat template: the checkpoint's own"
-    yield Finding(
-        Level.WELL if choice.known else Level.PROBLEM, f"{what}, because {choice.reason}"
+        arguments += f', chat_template="{PACKAGED_TEMPLATE}"'
+    return ok(
+        "Launchers other than vllm serve (Ray Serve LLM, KServe, Dynamo, Python): install "
+        f"midm-vllm where they run vLLM, and set {arguments}"
     )
+
+
+def _command(model: str, revision: str | None, choice: TemplateChoice) -> Finding:
     command = ["vllm", "serve", model, "--tool-call-parser", TOOL_PARSER_NAME]
     if revision:
         command += ["--revision", revision]
-    if _defaults_are_off():
+    if not envs.serving_defaults():
         command += ["--enable-auto-tool-choice"]
         if choice.path:
             command += ["--chat-template", str(PACKAGED_TEMPLATE)]
-    yield Finding(Level.WELL, f"Run: {shlex.join(command)}")
-
-
-def _defaults_are_off() -> bool:
-    return not envs.serving_defaults()
+    return ok(f"Run: {shlex.join(command)}")

@@ -15,7 +15,7 @@ import argparse
 
 from midm_vllm import envs
 from midm_vllm.compat.vllm_imports import server_logger
-from midm_vllm.constants import TOOL_PARSER_NAME
+from midm_vllm.constants import DOCUMENTATION_URL, TOOL_PARSER_NAME
 
 #: The Rust front end's own parser for ``<tool_call>{…}</tool_call>``.
 RUST_TOOL_PARSER = "hermes"
@@ -34,10 +34,11 @@ def choose_front_end(parsed: argparse.Namespace) -> None:
         parsed.tool_call_parser = RUST_TOOL_PARSER
         logger.warning(
             "Front end: vLLM's Rust one, because of %s=1. It loads no Python parser: its own %s "
-            "reads the calls in place of %s, and misses some (docs/front-ends.md says which).",
+            "reads the calls in place of %s, and misses some. See %s/front-ends.md.",
             envs.RUST_FRONTEND,
             RUST_TOOL_PARSER,
             TOOL_PARSER_NAME,
+            DOCUMENTATION_URL,
         )
         return
     envs.use_python_frontend()

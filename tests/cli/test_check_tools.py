@@ -1,4 +1,4 @@
-"""``midm-vllm doctor --tools FILE``: what of each tool is enforced, left free or refused."""
+"""``midm-vllm doctor --tools FILE``: which parts of each tool's schema are enforced."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ def doctor(folder: Path, tools: Any) -> Result:
     return CliRunner().invoke(app, ["doctor", "--tools", str(file)], env={"COLUMNS": "200"})
 
 
-def test_a_tool_that_is_held_to_its_schema(tmp_path: Path) -> None:
+def test_a_tool_that_is_fully_constrained(tmp_path: Path) -> None:
     done = doctor(tmp_path, [chat("get_weather", GOOD, strict=True)])
     assert done.exit_code == 0
-    assert 'ok       "get_weather": held to its whole schema' in done.output
+    assert 'ok       "get_weather": fully constrained to its schema' in done.output
     assert "enforced: additionalProperties, maxLength, properties, required, type" in done.output
     assert "nodes of a request." in done.output
 
 
-def test_what_is_left_free_and_what_strict_would_refuse(tmp_path: Path) -> None:
+def test_a_tool_that_is_constrained_in_part(tmp_path: Path) -> None:
     done = doctor(tmp_path, [chat("search", PART)])
     assert done.exit_code == 0
-    assert 'warning  "search": held to its schema in part; with "strict": true it would be' in (
+    assert 'warning  "search": constrained to part of its schema; with "strict": true it' in (
         done.output
     )
     assert "not enforced: 'contains' at $.tags: a grammar cannot look for an item" in done.output
     assert "enforced: items, properties, type" in done.output
 
 
-def test_a_strict_tool_that_is_refused_is_a_problem(tmp_path: Path) -> None:
+def test_a_strict_tool_that_would_be_rejected_is_a_problem(tmp_path: Path) -> None:
     done = doctor(tmp_path, [chat("search", PART, strict=True)])
     assert done.exit_code == 1
-    assert 'problem  "search": refused with 400' in done.output
+    assert 'problem  "search": rejected with HTTP 400' in done.output
 
 
 FORMS = {
@@ -75,21 +75,21 @@ BAD = {
     "too deep": ("[" * 100_000, "nested too deeply"),
     "a text": ('"tools"', "expected a list of tools"),
     "no tools": ("[]", "expected a list of tools"),
-    "a list of texts": ('["f"]', "tool 1 is no object"),
+    "a list of texts": ('["f"]', "tool 1 is not an object"),
     "no name": ('[{"inputSchema": {}}]', 'tool 1 has no "name"'),
-    "no function": ('[{"type": "web_search"}]', "tool 1 is no function but 'web_search'"),
+    "no function": ('[{"type": "web_search"}]', "tool 1 is not a function but 'web_search'"),
 }
 
 
-@pytest.mark.parametrize(("text", "said"), BAD.values(), ids=BAD)
-def test_a_file_without_tools_gets_a_sentence(text: str, said: str, tmp_path: Path) -> None:
-    with pytest.raises(NoTools, match=said):
+@pytest.mark.parametrize(("text", "reason"), BAD.values(), ids=BAD)
+def test_a_file_without_tools_is_rejected(text: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(NoTools, match=reason):
         read_tools(text)
     done = doctor(tmp_path, text)
-    assert done.exit_code == 2 and said in done.output.replace("\n", " ")
+    assert done.exit_code == 2 and reason in done.output.replace("\n", " ")
 
 
-def test_a_schema_that_is_none_leaves_an_object() -> None:
+def test_an_invalid_schema_still_enforces_an_object() -> None:
     [finding, _] = examine_tools(read_tools(json.dumps([chat("f", ["no schema"])])))
     assert "not enforced: 'schema' at $" in finding.text
     assert finding.text.endswith("enforced: that the arguments are a JSON object")
@@ -100,13 +100,13 @@ def test_a_tool_without_parameters_has_no_arguments() -> None:
     assert finding.text.endswith("enforced: that there are no arguments")
 
 
-def test_a_format_that_says_nothing_is_told() -> None:
+def test_a_format_without_effect_is_reported() -> None:
     schema = {"type": "object", "properties": {"tel": {"type": "string", "format": "phone"}}}
     [finding, _] = examine_tools(read_tools(json.dumps([chat("f", schema)])))
-    assert finding.text.endswith("says nothing: 'format': 'phone'")
+    assert finding.text.endswith("no effect: 'format': 'phone'")
 
 
-def test_the_tools_share_what_a_request_may_bring(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tools_share_the_nodes_of_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SCHEMA_NODES, "100")
     large = {"type": "object", "properties": {f"m{i}": {"type": "null"} for i in range(200)}}
     *_, last = examine_tools(read_tools(json.dumps([chat("f", large), chat("g", GOOD)])))

@@ -49,39 +49,41 @@ def path(*folders: str) -> str:
     return os.pathsep.join([*folders, str(PACKAGE.parent)])
 
 
-def test_doctor_finds_all_well_and_says_what_to_run(checkpoint: Path) -> None:
+def test_doctor_prints_the_command_where_all_checks_pass(checkpoint: Path) -> None:
     done = midm_vllm_command("doctor", str(checkpoint))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "vLLM loads the plugin and finds midm-parser" in done.stdout
     assert "the checkpoint's own, because it handles tools" in done.stdout
     assert done.stdout.endswith(f"Run: vllm serve {checkpoint} --tool-call-parser midm-parser\n")
+    launchers = 'set tool_call_parser="midm-parser", enable_auto_tool_choice=True\n'
+    assert launchers in done.stdout
 
 
-def test_doctor_sees_that_the_environment_keeps_the_plugin_out(checkpoint: Path) -> None:
+def test_doctor_reports_that_vllm_plugins_excludes_the_plugin(checkpoint: Path) -> None:
     done = midm_vllm_command("doctor", str(checkpoint), VLLM_PLUGINS="lora_resolver")
     assert done.returncode == 1
     assert "unset it, or add midm" in done.stdout
 
 
 @pytest.mark.parametrize(
-    ("environment", "level", "said"),
+    ("environment", "level", "text"),
     [
-        ({}, doctor.Level.WELL, None),
-        ({"VLLM_USE_RUST_FRONTEND": "0"}, doctor.Level.WELL, None),
-        ({"VLLM_USE_RUST_FRONTEND": "1"}, doctor.Level.WELL, "the Python front end serves all"),
+        ({}, doctor.Level.OK, None),
+        ({"VLLM_USE_RUST_FRONTEND": "0"}, doctor.Level.OK, None),
+        ({"VLLM_USE_RUST_FRONTEND": "1"}, doctor.Level.OK, "the Python front end serves, because"),
         (
             {"VLLM_USE_RUST_FRONTEND": "1", "MIDM_VLLM_RUST_FRONTEND": "1"},
             doctor.Level.WARNING,
-            "its own parser, hermes, reads the calls",
+            "its own parser hermes",
         ),
         ({"MIDM_VLLM_RUST_FRONTEND": "1"}, doctor.Level.WARNING, "set both to 1"),
     ],
     ids=["unset", "off", "on", "both", "ours alone"],
 )
-def test_doctor_knows_which_front_end_serves(
+def test_doctor_reports_which_front_end_serves(
     environment: dict[str, str],
     level: doctor.Level,
-    said: str | None,
+    text: str | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("VLLM_USE_RUST_FRONTEND", "MIDM_VLLM_RUST_FRONTEND"):
@@ -89,15 +91,15 @@ def test_doctor_knows_which_front_end_serves(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     findings = [each for each in doctor.examine_environment() if "RUST_" in each.text]
-    if said is None:
+    if text is None:
         assert findings == []
     else:
         [finding] = findings
         assert finding.level is level
-        assert said in finding.text
+        assert text in finding.text
 
 
-def test_doctor_sees_versions_that_do_not_fit(checkpoint: Path, tmp_path: Path) -> None:
+def test_doctor_reports_versions_that_do_not_fit(checkpoint: Path, tmp_path: Path) -> None:
     old = install(tmp_path, "vllm", "0.8.4", "transformers<4.0")
     done = midm_vllm_command("doctor", str(checkpoint), PYTHONPATH=path(old))
     assert done.returncode == 1
@@ -105,7 +107,7 @@ def test_doctor_sees_versions_that_do_not_fit(checkpoint: Path, tmp_path: Path) 
     assert 'pip install "transformers<4.0"' in done.stdout
 
 
-def test_doctor_sees_two_installations(checkpoint: Path, tmp_path: Path) -> None:
+def test_doctor_reports_two_installations(checkpoint: Path, tmp_path: Path) -> None:
     places = []
     for name in ("first", "second"):
         places.append(install(tmp_path / name, "midm-vllm", "0.1.0"))
@@ -114,11 +116,11 @@ def test_doctor_sees_two_installations(checkpoint: Path, tmp_path: Path) -> None
         entry_points.write_text("[vllm.general_plugins]\nmidm = midm_vllm.plugin:register\n")
     done = midm_vllm_command("doctor", str(checkpoint), PYTHONPATH=path(*places))
     assert done.returncode == 1
-    assert f"in use is {places[0]}" in done.stdout
+    assert f"{places[0]}" in done.stdout
     assert f"there is also {places[1]}" in done.stdout
 
 
-def test_doctor_sees_that_the_plugin_is_not_installed(
+def test_doctor_reports_that_the_plugin_is_not_installed(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "entry_points", lambda group: [])
@@ -128,7 +130,7 @@ def test_doctor_sees_that_the_plugin_is_not_installed(
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "reason"),
     [
         (
             "from vllm.entrypoints.openai.tool_parsers.granite_20b_fc_tool_parser import (\n"
@@ -140,26 +142,27 @@ def test_doctor_sees_that_the_plugin_is_not_installed(
     ],
     ids=["vendor", "same name", "broken"],
 )
-def test_doctor_says_when_a_parser_file_is_in_the_way(
-    checkpoint: Path, tmp_path: Path, code: str, said: str
+def test_doctor_reports_a_parser_file_that_conflicts(
+    checkpoint: Path, tmp_path: Path, code: str, reason: str
 ) -> None:
     file = tmp_path / "parser.py"
     file.write_text(code)
     done = midm_vllm_command("doctor", str(checkpoint), "--tool-parser-plugin", str(file))
     assert done.returncode == 1
-    assert said in done.stdout
+    assert reason in done.stdout
 
 
-def test_doctor_names_all_flags_where_the_defaults_are_off(tmp_path: Path) -> None:
+def test_doctor_prints_all_flags_where_the_defaults_are_off(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text("{}")
     environment = {"MIDM_VLLM_SERVING_DEFAULTS": "0", "VLLM_PLUGINS": ""}
     done = midm_vllm_command("doctor", str(tmp_path), **environment)
     assert "the packaged one" in done.stdout
     flags = f"--enable-auto-tool-choice --chat-template {PACKAGED_TEMPLATE}"
     assert done.stdout.endswith(f"--tool-call-parser midm-parser {flags}\n")
+    assert f'enable_auto_tool_choice=True, chat_template="{PACKAGED_TEMPLATE}"\n' in done.stdout
 
 
-def test_doctor_cannot_be_well_without_the_checkpoint(tmp_path: Path) -> None:
+def test_doctor_reports_a_missing_checkpoint(tmp_path: Path) -> None:
     done = midm_vllm_command("doctor", str(tmp_path / "none"), VLLM_PLUGINS="")
     assert done.returncode == 1
     assert "cannot be read from here" in done.stdout
@@ -182,17 +185,17 @@ def test_template_takes_a_list_of_messages_from_standard_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "status", "said"),
+    ("text", "status", "reason"),
     [
         ('[{"role": "wizard"}]', 1, "Unknown role wizard"),
         ("[", 2, "not JSON"),
         ('{"prompt": ""}', 2, "expected a list of messages"),
     ],
 )
-def test_template_says_what_is_wrong(text: str, status: int, said: str) -> None:
+def test_template_explains_invalid_input(text: str, status: int, reason: str) -> None:
     done = midm_vllm_command("template", "-", text=text)
     assert done.returncode == status
-    assert said in done.stderr
+    assert reason in done.stderr
     assert not done.stdout
 
 
@@ -208,7 +211,7 @@ def test_parse_prints_the_openai_message(from_file: bool, tmp_path: Path) -> Non
     assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"city": "서울"}'}
 
 
-def test_parse_shows_what_leaves_with_each_delta() -> None:
+def test_parse_shows_the_events_of_each_delta() -> None:
     done = midm_vllm_command("parse", "--stream", "--delta-size", "25", text=OUTPUT)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert "".join(line["delta"] for line in lines[:-1]) == OUTPUT
@@ -227,32 +230,32 @@ def nested(depth: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
-        ('[{"role": "user", "content": 5}]', "text, or a list of parts"),
-        ('[{"role": "user", "content": ["hello"]}]', "text, or a list of parts"),
+        ('[{"role": "user", "content": 5}]', "must be text, or a list of parts"),
+        ('[{"role": "user", "content": ["hello"]}]', "must be text, or a list of parts"),
         ('["hello"]', "expected a list of messages"),
-        ('{"messages": [], "tools": ["f"]}', '"tools" is a list of objects'),
-        ('{"messages": [], "chat_template_kwargs": [1]}', '"chat_template_kwargs" is an object'),
-        ('[{"role": "user", "content": "\\ud800"}]', "half a surrogate pair"),
-        ('[{"role": "assistant", "tool_calls": 5}]', "annot be rendered"),
-        ('[{"role": "assistant", "tool_calls": [{"function": 5}]}]', "annot be rendered"),
+        ('{"messages": [], "tools": ["f"]}', '"tools" must be a list of objects'),
+        ('{"messages": [], "chat_template_kwargs": [1]}', 'kwargs" must be an object'),
+        ('[{"role": "user", "content": "\\ud800"}]', "half of a surrogate pair"),
+        ('[{"role": "assistant", "tool_calls": 5}]', "cannot be rendered"),
+        ('[{"role": "assistant", "tool_calls": [{"function": 5}]}]', "cannot be rendered"),
         ('{"messages": [{"role": "user", "content": ""}], "tools": [{"function": 5}]}', None),
         (nested(5_000), None),
         ("[" * 100_000, "nested too deeply"),
         ("9" * 5_000, "not JSON"),
     ],
 )
-def test_template_takes_any_json_without_a_traceback(text: str, said: str | None) -> None:
+def test_template_reads_any_json_without_a_traceback(text: str, reason: str | None) -> None:
     done = midm_vllm_command("template", "-", text=text)
     assert "Traceback" not in done.stderr
-    if said is not None:
+    if reason is not None:
         assert done.returncode in (1, 2)
-        assert said in " ".join(done.stderr.replace("│", "").split())
+        assert reason in " ".join(done.stderr.replace("│", "").split())
 
 
 @pytest.mark.parametrize("command", ["template", "parse"])
-def test_a_file_that_is_no_text_is_no_traceback(command: str, tmp_path: Path) -> None:
+def test_a_binary_file_causes_no_traceback(command: str, tmp_path: Path) -> None:
     binary = tmp_path / "binary"
     binary.write_bytes(bytes(range(256)))
     for file in (binary, tmp_path, tmp_path / "none"):
@@ -261,7 +264,7 @@ def test_a_file_that_is_no_text_is_no_traceback(command: str, tmp_path: Path) ->
         assert done.returncode == (0 if (command, file) == ("parse", binary) else 2)
 
 
-def test_a_reader_that_leaves_is_no_traceback() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "midm_vllm", "parse", "--stream", "--delta-size", "1"],
         stdin=subprocess.PIPE,
@@ -276,7 +279,7 @@ def test_a_reader_that_leaves_is_no_traceback() -> None:
     assert b"Traceback" not in errors
 
 
-def test_an_ascii_terminal_gets_korean_all_the_same(tmp_path: Path) -> None:
+def test_an_ascii_terminal_shows_korean_as_escapes(tmp_path: Path) -> None:
     folder = tmp_path / "미듬"
     folder.mkdir()
     (folder / "tokenizer_config.json").write_text("{}")
@@ -315,7 +318,7 @@ def test_an_imperfect_output_is_explained() -> None:
     ]
 
 
-def test_an_explanation_is_had_as_json() -> None:
+def test_an_explanation_can_be_printed_as_json() -> None:
     done = midm_vllm_command("parse", "--explain", "--json", text=IMPERFECT)
     explanation = json.loads(done.stdout)
     assert "".join(piece["text"] for piece in explanation["pieces"]) == IMPERFECT
@@ -326,7 +329,7 @@ def test_an_explanation_is_had_as_json() -> None:
     }]
 
 
-def test_a_terminal_sees_an_explanation_in_colour() -> None:
+def test_an_explanation_is_coloured_in_a_terminal() -> None:
     done = midm_vllm_command("parse", "--explain", text=IMPERFECT, FORCE_COLOR="1")
     assert "\x1b[32m" in done.stdout
 
@@ -336,7 +339,7 @@ HOSTILE = "\x1b[2J \x9b31m \x07 \x7f \u202e \u2028 \u2066 \U000e0001 서울　�
 
 
 @pytest.mark.parametrize("options", [(), ("--explain",), ("--explain", "--json"), ("--stream",)])
-def test_what_the_model_wrote_does_nothing_to_a_terminal(options: tuple[str, ...]) -> None:
+def test_hostile_output_cannot_control_a_terminal(options: tuple[str, ...]) -> None:
     text = f'{HOSTILE}<tool_call>{{"name": "{HOSTILE}", "arguments": "{HOSTILE}"}}</tool_call>'
     shown = midm_vllm_command("parse", *options, text=text).stdout
     assert "서울　날씨" in shown or "--stream" in options
@@ -346,6 +349,6 @@ def test_what_the_model_wrote_does_nothing_to_a_terminal(options: tuple[str, ...
         assert json.loads(shown)["content"] == HOSTILE
 
 
-def test_json_goes_with_explain() -> None:
+def test_json_requires_explain() -> None:
     done = midm_vllm_command("parse", "--json", text=IMPERFECT)
     assert done.returncode == 2 and "--explain" in done.stderr
