@@ -1,19 +1,18 @@
-"""Mi:dm (믿:음), KT's open bilingual LLMs, as first-class citizens of vLLM.
+"""A vLLM plugin for Mi:dm (믿:음), KT's open bilingual LLMs.
 
-The rooms, along the path of a token, each importing from those before it alone:
+The subpackages, along the path of a token; each imports only from those before it:
 
-* :mod:`midm_vllm.markup`: the model's text in, events out. Pure: no vLLM, no I/O.
-* :mod:`midm_vllm.compat`: where vLLM keeps things in which release, and the
-  hooks that wait until vLLM imports them.
-* :mod:`midm_vllm.constrained`: which calls the model can write at all.
-* :mod:`midm_vllm.chat`: the chat templates, and which one serves a checkpoint.
+* :mod:`midm_vllm.markup`: the parser of tool calls: text in, events out. No vLLM, no I/O.
+* :mod:`midm_vllm.compat`: where each release of vLLM keeps what is used, and import hooks.
+* :mod:`midm_vllm.constrained`: grammars that constrain calls to their tools' schemas.
+* :mod:`midm_vllm.chat`: the chat templates, and which one a checkpoint is served with.
 * :mod:`midm_vllm.serving`: vLLM's tool parser, and the server's defaults.
-* :mod:`midm_vllm.models`: the networks, configurations and tokenizers.
+* :mod:`midm_vllm.models`: models, configurations and tokenizers.
 
-At the door: ``plugin`` (what vLLM calls), ``offline`` (reading without a
-server), ``cli`` and ``doctor`` (the command ``midm-vllm``).
+The entry points: ``plugin`` (called by vLLM), ``offline`` (parsing without a
+server) and ``cli`` (the command ``midm-vllm``).
 
-What is public, and stays where it is; all else may move:
+These names are public and keep their place; all others may move:
 
 * ``midm_vllm.offline``: ``parse``, ``parse_stream``, ``ParsedOutput``, ``ParsedCall``.
 * ``midm_vllm.markup``: ``MarkupReader``, its events, ``OPENING_TAG``, ``CLOSING_TAG``.
@@ -21,6 +20,6 @@ What is public, and stays where it is; all else may move:
   ``training_template``.
 * ``midm_vllm.plugin``: ``register``, for Python processes without vLLM.
 
-Importing this package imports nothing else; vLLM finds what it needs through
-the entry point ``vllm.general_plugins``.
+Importing this package imports nothing else; vLLM finds the plugin through the
+entry point ``vllm.general_plugins``.
 """

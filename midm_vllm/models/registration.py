@@ -1,7 +1,7 @@
-"""Mi:dm's names for vLLM and Transformers: what is registered, and where.
+"""Registers Mi:dm's models, configurations and tokenizer with vLLM and Transformers.
 
-Nothing here runs, and nothing of a model is imported, until the registry in
-question has been imported by somebody else.
+Each function runs when the registry in question is imported, and only then
+imports what it registers.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ def _register_configurations(module: ModuleType) -> None:
 
 
 def _register_tokenizer(module: ModuleType) -> None:
-    # By the name that tokenizer_config.json gives, and not with
-    # AutoTokenizer.register: a class tied to a configuration class yields to
-    # the checkpoint's remote code, one known by name alone goes before it.
+    # By the name in tokenizer_config.json, because that takes precedence over the
+    # checkpoint's remote code; a class from AutoTokenizer.register does not.
     registry = getattr(module, "REGISTERED_TOKENIZER_CLASSES", None)
     if registry is None:  # Transformers 4, which no supported release uses
         return
@@ -47,7 +46,7 @@ def _register_networks(module: ModuleType) -> None:
 
 def _register_check(module: ModuleType) -> None:
     class TensorParallelCheck(module.VerifyAndUpdateConfig):  # type: ignore[name-defined]
-        """What vLLM asks in the process that was started, before there is a worker."""
+        """Runs in vLLM's first process, before a worker starts."""
 
         @staticmethod
         def verify_and_update_config(vllm_config: Any) -> None:

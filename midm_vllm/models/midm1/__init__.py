@@ -1,1 +1,1 @@
-"""Mi:dm 1.0: configuration, network on vLLM's layers, and tokenizer, without remote code."""
+"""Mi:dm 1.0: configuration, model on vLLM's layers, and tokenizer."""

@@ -1,4 +1,4 @@
-"""The configurations of Mi:dm 1.0 and of a Mi:dm 2.0 that names itself so."""
+"""The configurations of Mi:dm 1.0, and of Mi:dm 2.0 with ``model_type`` "midm"."""
 
 from __future__ import annotations
 
@@ -9,23 +9,29 @@ from transformers import GPT2Config, LlamaConfig
 
 ROTARY_BASE = 10000.0
 
-#: vLLM pads a vocabulary to a multiple of this before it cuts it in parts (in 0.27.1 to 0.33).
+#: vLLM (0.27.1 to 0.33) pads a vocabulary to a multiple of this before it splits it.
 VOCABULARY_PADDING = 64
 
 
 class MidmBitextConfig(GPT2Config):
-    """Mi:dm 1.0's configuration (vendor: ``configuration_midm.MidmBitextConfig``).
+    """Mi:dm 1.0's configuration.
 
-    GPT-2's fields (``n_embd``, ``n_head``, ``n_layer``, ``n_positions``,
-    ``n_inner``, ...) and five of its own; the sizes are also known by vLLM's
-    names (``hidden_size``, ``num_attention_heads``, ...).
+    Source: ``configuration_midm.MidmBitextConfig`` of the vendor's checkpoint.
+
+    Args:
+        use_absolute_position_embedding: Whether positions have learned embeddings.
+        use_rotary_position_embedding: Whether queries and keys are rotated.
+        rotary_percentage: The rotated fraction of each head, above 0 and at most 1.
+        normalization_type: "layernorm", or "layernorm1p" for weights stored minus 1.
+        scale_qk_by_inverse_layer_idx: Whether queries and keys are scaled by layer.
+        kwargs: GPT-2's fields (``n_embd``, ``n_head``, ``n_layer``, ...).
 
     Raises:
-        ValueError: the fields contradict each other; the message names them.
+        ValueError: The fields contradict each other; the message names them.
     """
 
     model_type = "midm-bitext-S"
-    # GPT-2's defaults leave both scalings off, which the network refuses.
+    # GPT-2's defaults leave both scalings off, which check() rejects.
     has_no_defaults_at_init = True
 
     def __init__(
@@ -52,28 +58,29 @@ class MidmBitextConfig(GPT2Config):
 
     @property
     def rotary_dim(self) -> int:
-        """How many dimensions of a head count for the rotary frequencies."""
+        """The number of a head's dimensions that the rotary frequencies are computed from."""
         return int(self.head_size * self.rotary_percentage)
 
     @property
     def inner_size(self) -> int:
-        """The width of the feed-forward network (of each half, if gated)."""
+        """The width of the feed-forward network, or of each half if it is gated."""
         return 4 * int(self.n_embd) if self.n_inner is None else int(self.n_inner)
 
     @property
     def is_gated(self) -> bool:
-        """Whether the activation gates one half of the feed-forward with the other."""
+        """Whether one half of the feed-forward network gates the other."""
         return bool(self.activation_function == "silu")
 
     def attention_scale(self, layer: int) -> float:
-        """What the scores of ``layer`` (from 0) are multiplied with."""
+        """The factor of the attention scores in ``layer``, counted from 0."""
         scale = float(self.head_size**-0.5) if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
 
     def check(self) -> None:
-        """Refuse what no Mi:dm 1.0 network can be built from.
+        """Check that a model can be built; the model does so again after ``--hf-overrides``.
 
-        Called again when the network is built, after vLLM's ``--hf-overrides``.
+        Raises:
+            ValueError: It cannot; the message names the fields.
         """
         for field in ("vocab_size", "n_positions", "n_embd", "n_head", "n_layer"):
             if getattr(self, field) < 1:
@@ -98,13 +105,19 @@ class MidmBitextConfig(GPT2Config):
         if self.use_rotary_position_embedding:
             self._check_rotary()
         if getattr(self, "add_cross_attention", False):
-            raise ValueError("add_cross_attention must be false: Mi:dm 1.0 is a decoder alone.")
+            raise ValueError("add_cross_attention must be false: Mi:dm 1.0 has no encoder.")
 
     def check_tensor_parallel(self, size: int) -> None:
-        """Refuse a number of ranks among which vLLM cannot cut the network in equal parts.
+        """Check that vLLM can split the model into equal parts.
 
-        vLLM's own check is of the attention heads alone; what else does not divide ends its
-        workers with an AssertionError that says nothing.
+        vLLM itself checks the attention heads only. For the other sizes its workers fail
+        with an AssertionError that has no message.
+
+        Args:
+            size: The number of tensor-parallel ranks.
+
+        Raises:
+            ValueError: It cannot; the message lists the sizes that work.
         """
         padded = -(-int(self.vocab_size) // VOCABULARY_PADDING) * VOCABULARY_PADDING
         common = gcd(int(self.n_head), self.inner_size, padded)
@@ -135,6 +148,6 @@ class MidmBitextConfig(GPT2Config):
 
 
 class MidmConfig(LlamaConfig):
-    """Mi:dm 2.0 under its own name: Llama's configuration, field for field."""
+    """Mi:dm 2.0 re-exported as "midm": Llama's configuration, field for field."""
 
     model_type = "midm"

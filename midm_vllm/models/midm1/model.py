@@ -1,7 +1,8 @@
-"""Mi:dm 1.0 on vLLM's layers (vendor: ``modeling_midm.MidmLMHeadModel``).
+"""Mi:dm 1.0 on vLLM's layers.
 
-A GPT-2 of sequential pre-norm blocks without linear biases. Submodules carry
-the names of the checkpoint's weights, so that loading maps nothing.
+A GPT-2 of sequential pre-norm blocks without linear biases. Submodules have the
+names of the checkpoint's weights, so that loading needs no mapping. Source:
+``modeling_midm.MidmLMHeadModel`` of the vendor's checkpoint.
 """
 
 # No "from __future__ import annotations" here: vLLM's support_torch_compile
@@ -9,6 +10,7 @@ the names of the checkpoint's weights, so that loading maps nothing.
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import nn
@@ -40,13 +42,17 @@ from midm_vllm.compat.vllm_imports import (
     support_torch_compile,
 )
 
-#: Ends of the names of buffers that old checkpoints hold beside the weights.
+#: How the names of buffers end that old checkpoints contain.
 _BUFFERS = (".attn.bias", ".attn.masked_bias", ".inv_freq")
 _NORM_WEIGHTS = (".ln_1.weight", ".ln_2.weight", ".ln_f.weight")
 
 
+def _linear_options(vllm_config: VllmConfig) -> dict[str, Any]:
+    return {"bias": False, "quant_config": vllm_config.quant_config}
+
+
 class MidmRotaryEmbedding(RotaryEmbedding):
-    """vLLM's rotary embedding, for an odd number of dimensions too.
+    """vLLM's rotary embedding, also for an odd number of dimensions.
 
     The vendor pairs ``ceil(dim / 2)`` frequencies of denominator ``dim`` with
     the first ``2 * ceil(dim / 2)`` dimensions of a head.
@@ -69,7 +75,7 @@ class MidmRotaryEmbedding(RotaryEmbedding):
 
 
 class MidmAttention(nn.Module):
-    """Causal self-attention; [tokens, n_embd] to the same."""
+    """Causal self-attention: [tokens, n_embd] to [tokens, n_embd]."""
 
     def __init__(
         self,
@@ -80,21 +86,12 @@ class MidmAttention(nn.Module):
         prefix: str,
     ) -> None:
         super().__init__()
-        quant_config = vllm_config.quant_config
+        linear = _linear_options(vllm_config)
         self.c_attn = QKVParallelLinear(
-            config.n_embd,
-            config.head_size,
-            config.n_head,
-            bias=False,
-            quant_config=quant_config,
-            prefix=f"{prefix}.c_attn",
+            config.n_embd, config.head_size, config.n_head, prefix=f"{prefix}.c_attn", **linear
         )
         self.c_proj = RowParallelLinear(
-            config.n_embd,
-            config.n_embd,
-            bias=False,
-            quant_config=quant_config,
-            prefix=f"{prefix}.c_proj",
+            config.n_embd, config.n_embd, prefix=f"{prefix}.c_proj", **linear
         )
         self.rotary = rotary
         self.attn = Attention(
@@ -102,7 +99,7 @@ class MidmAttention(nn.Module):
             config.head_size,
             scale=config.attention_scale(layer),
             cache_config=vllm_config.cache_config,
-            quant_config=quant_config,
+            quant_config=vllm_config.quant_config,
             prefix=f"{prefix}.attn",
         )
 
@@ -116,41 +113,29 @@ class MidmAttention(nn.Module):
 
 
 class MidmMLP(nn.Module):
-    """The feed-forward network; [tokens, n_embd] to the same."""
+    """The feed-forward network: [tokens, n_embd] to [tokens, n_embd]."""
 
     def __init__(self, config: MidmBitextConfig, vllm_config: VllmConfig, prefix: str) -> None:
         super().__init__()
-        quant_config = vllm_config.quant_config
+        linear = _linear_options(vllm_config)
         self.act: nn.Module
         if config.is_gated:
             self.c_fc = MergedColumnParallelLinear(
-                config.n_embd,
-                [config.inner_size] * 2,
-                bias=False,
-                quant_config=quant_config,
-                prefix=f"{prefix}.c_fc",
+                config.n_embd, [config.inner_size] * 2, prefix=f"{prefix}.c_fc", **linear
             )
             self.act = SiluAndMul()
         else:
             if config.activation_function not in ACT2FN:
                 raise ValueError(
-                    f"activation_function {config.activation_function!r} is not one that "
-                    f"Transformers knows: {', '.join(ACT2FN)}."
+                    f"activation_function {config.activation_function!r} is not one of "
+                    f"Transformers': {', '.join(ACT2FN)}."
                 )
             self.c_fc = ColumnParallelLinear(
-                config.n_embd,
-                config.inner_size,
-                bias=False,
-                quant_config=quant_config,
-                prefix=f"{prefix}.c_fc",
+                config.n_embd, config.inner_size, prefix=f"{prefix}.c_fc", **linear
             )
             self.act = ACT2FN[config.activation_function]
         self.c_proj = RowParallelLinear(
-            config.inner_size,
-            config.n_embd,
-            bias=False,
-            quant_config=quant_config,
-            prefix=f"{prefix}.c_proj",
+            config.inner_size, config.n_embd, prefix=f"{prefix}.c_proj", **linear
         )
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
@@ -160,7 +145,7 @@ class MidmMLP(nn.Module):
 
 
 class MidmBlock(nn.Module):
-    """One pre-norm layer; [tokens, n_embd] to the same."""
+    """One pre-norm layer: [tokens, n_embd] to [tokens, n_embd]."""
 
     def __init__(
         self,
@@ -183,7 +168,7 @@ class MidmBlock(nn.Module):
 
 @support_torch_compile
 class MidmModel(nn.Module):
-    """Token ids [tokens] to normed hidden states [tokens, n_embd]."""
+    """The decoder: token ids [tokens] to normalized hidden states [tokens, n_embd]."""
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
@@ -241,11 +226,11 @@ class MidmLMHeadModel(nn.Module, SupportsLoRA, SupportsPP):
     """Mi:dm 1.0 with its language-model head, as vLLM loads and runs it.
 
     Raises:
-        ValueError: the configuration (see :class:`MidmBitextConfig`) or the
-            checkpoint's weights do not make this network.
+        ValueError: The configuration is invalid (see :class:`MidmBitextConfig`), or
+            the checkpoint lacks weights.
     """
 
-    # Both are one matrix in the checkpoint, and in LoRA adapters.
+    # Each is one matrix in the checkpoint, and in LoRA adapters.
     packed_modules_mapping = {"c_attn": ["c_attn"], "c_fc": ["c_fc"]}
     embedding_modules = {"wte": "input_embeddings", "lm_head": "output_embeddings"}
 
@@ -284,14 +269,21 @@ class MidmLMHeadModel(nn.Module, SupportsLoRA, SupportsPP):
         return self.transformer(input_ids, positions, intermediate_tensors, inputs_embeds)
 
     def compute_logits(self, hidden_states: torch.Tensor) -> torch.Tensor | None:
-        """[tokens, n_embd] to [tokens, vocab_size]."""
+        """Hidden states [tokens, n_embd] to logits [tokens, vocab_size]."""
         return self.logits_processor(self.lm_head, hidden_states)
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> set[str]:
-        """Load a checkpoint's weights; return the names of the parameters set."""
+        """Load a checkpoint's weights.
+
+        Returns:
+            The names of the parameters that were set.
+
+        Raises:
+            ValueError: Weights are missing; the message names them.
+        """
         loaded = AutoWeightsLoader(self).load_weights(self._network_weights(weights))
-        # Quantization adds parameters that a checkpoint may lack, so only
-        # these; vLLM's own check is off for every quantized model.
+        # Only these, because quantization adds parameters that a checkpoint may lack.
+        # vLLM does not check quantized models itself.
         missing = sorted(
             name
             for name, _ in self.named_parameters()
@@ -300,14 +292,14 @@ class MidmLMHeadModel(nn.Module, SupportsLoRA, SupportsPP):
         if missing:
             raise ValueError(
                 f"The checkpoint lacks {len(missing)} of the weights that its config.json "
-                f"asks for: {', '.join(missing[:8])}{', ...' if len(missing) > 8 else ''}."
+                f"requires: {', '.join(missing[:8])}{', ...' if len(missing) > 8 else ''}."
             )
         return loaded
 
     def _network_weights(
         self, weights: Iterable[tuple[str, torch.Tensor]]
     ) -> Iterator[tuple[str, torch.Tensor]]:
-        """Without buffers and the copy of a tied head; layernorm1p as layernorm."""
+        """Drop buffers and the copy of a tied head; convert layernorm1p to layernorm."""
         adds_one = self.config.normalization_type == "layernorm1p"
         for name, weight in weights:
             if name.endswith(_BUFFERS):
@@ -315,6 +307,6 @@ class MidmLMHeadModel(nn.Module, SupportsLoRA, SupportsPP):
             if self.config.tie_word_embeddings and name.startswith("lm_head."):
                 continue
             if adds_one and name.endswith(_NORM_WEIGHTS):
-                # In float32: the sum is rounded once, to the parameter's type.
+                # In float32, so that the sum is rounded once, to the parameter's type.
                 weight = (weight.float() + 1).to(self.transformer.ln_f.weight.dtype)
             yield name, weight

@@ -1,4 +1,4 @@
-"""Mi:dm 1.0's tokenizer, without remote code (vendor: ``midm_bitext_tokenization``)."""
+"""Mi:dm 1.0's tokenizer. Source: ``midm_bitext_tokenization`` of the vendor's checkpoint."""
 
 from __future__ import annotations
 
@@ -11,37 +11,35 @@ from transformers import PreTrainedTokenizer
 
 MODEL_FILE = "midm_bitext_tokenizer.model"
 
-#: Pieces that stand for characters SentencePiece would take for spaces.
+#: Pieces for characters that SentencePiece would normalize to spaces.
 WHITESPACE_PIECES = {"<[!newline]>": "\n", "<[!tab]>": "\t"}
 
 
 class Midm_bitext_Tokenizer(PreTrainedTokenizer):
-    """SentencePiece, ``</s>`` at the end, and 100 ``<extra_id_N>`` behind the pieces.
+    """SentencePiece, with ``</s>`` at the end, and 100 ``<extra_id_N>`` after the pieces.
 
-    It stays on SentencePiece itself: a ``tokenizers`` conversion is not equal.
-    Its normalizer looks up whole graphemes, so that Hangul in decomposed form
-    (a file name from macOS) comes out as ``<unk>``; with NFKC in front of it
-    other sequences of combining marks and single jamo still differ.
+    A conversion to ``tokenizers`` is not equal: its normalizer looks up whole
+    graphemes, so that decomposed Hangul (a file name from macOS) becomes ``<unk>``.
+    With NFKC before it, other combining marks and single jamo still differ.
 
-    The name is the vendor's, because ``tokenizer_config.json`` gives it.
+    The class has the vendor's name, because ``tokenizer_config.json`` refers to it.
 
     Args:
-        vocab_file: path of the SentencePiece model.
-        extra_ids: how many ``<extra_id_N>`` there are; their ids count down
-            from ``vocab_size - 1``.
-        restore_whitespace: whether :meth:`decode` turns ``<[!newline]>`` and
-            ``<[!tab]>`` back into the characters. The vendor's does not, and so
-            neither does this one unless asked. :meth:`convert_tokens_to_string`,
-            from which vLLM makes the text of its answers, always does.
-        spm_file: taken for a missing ``vocab_file`` (Transformers looks for one
-            under the usual names).
+        vocab_file: The path of the SentencePiece model.
+        extra_ids: The number of ``<extra_id_N>``; their ids count down from
+            ``vocab_size - 1``.
+        restore_whitespace: Whether :meth:`decode` turns ``<[!newline]>`` and
+            ``<[!tab]>`` back into the characters; the vendor's does not.
+            :meth:`convert_tokens_to_string`, which vLLM uses, always does.
+        spm_file: Replaces a missing ``vocab_file``, for which Transformers tries
+            the usual names.
 
     Raises:
-        ValueError: there is no SentencePiece model.
+        ValueError: There is no SentencePiece model.
     """
 
-    # Transformers takes the end of MODEL_FILE's name for a file "tokenizer.model"
-    # and puts that in the place of vocab_file, unless there is an spm_file.
+    # Without an spm_file, Transformers mistakes the end of MODEL_FILE's name for a
+    # file "tokenizer.model", and passes that as vocab_file.
     vocab_files_names = {"vocab_file": MODEL_FILE, "spm_file": MODEL_FILE}
     model_input_names = ["input_ids", "attention_mask"]
 
@@ -81,7 +79,7 @@ class Midm_bitext_Tokenizer(PreTrainedTokenizer):
 
     @property
     def vocab_size(self) -> int:
-        """The number of pieces and ``<extra_id_N>`` together."""
+        """The number of pieces, ``<extra_id_N>`` included."""
         return self.sp_model.get_piece_size() + self.extra_ids
 
     def get_vocab(self) -> dict[str, int]:
@@ -105,7 +103,7 @@ class Midm_bitext_Tokenizer(PreTrainedTokenizer):
         return f"<extra_id_{self.vocab_size - 1 - index}>"
 
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
-        """The text of ``tokens``, newlines and tabs restored, no end stripped."""
+        """Join tokens to text, with newlines and tabs restored, and nothing stripped."""
         return _restore_whitespace(self._join(tokens))
 
     def _decode(
@@ -124,8 +122,8 @@ class Midm_bitext_Tokenizer(PreTrainedTokenizer):
         return _restore_whitespace(text) if self.restore_whitespace else text
 
     def _join(self, tokens: list[str]) -> str:
-        # The vendor's rule: a special token is followed by a space, and what
-        # lies between two of them is decoded by itself.
+        # As the vendor does: a special token is followed by a space, and the pieces
+        # between two of them are decoded separately.
         special = set(self.all_special_tokens)
         text = ""
         pieces: list[str] = []
@@ -140,7 +138,7 @@ class Midm_bitext_Tokenizer(PreTrainedTokenizer):
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
     ) -> list[int]:
-        """``</s>`` behind the text, and behind its pair; never twice."""
+        """Append ``</s>`` to the text and to its pair, unless they end with it."""
         ids = self._with_eos(token_ids_0)
         return ids if token_ids_1 is None else ids + self._with_eos(token_ids_1)
 
