@@ -1,8 +1,7 @@
-"""Mi:dm's output as data, without a server: :func:`parse` and :func:`parse_stream`.
+"""Parses Mi:dm's output without a server: :func:`parse` and :func:`parse_stream`.
 
-For output that comes from elsewhere than vLLM's API server, ``LLM.chat`` for
-instance. The reading is the server's (:mod:`midm_vllm.markup`); vLLM is neither
-needed nor imported.
+For output that does not come from vLLM's API server, such as that of ``LLM.chat``.
+The parser is the server's (:mod:`midm_vllm.markup`); vLLM is not imported.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import partial_json_parser
 from pydantic import BaseModel, computed_field
 
-from midm_vllm.markup.accumulator import Call, Output, read_output
+from midm_vllm.markup.accumulator import Call, Output
 from midm_vllm.markup.reader import MarkupReader
 
 
@@ -24,19 +23,19 @@ class ParsedCall(BaseModel):
 
     #: The function's name.
     name: str
-    #: The arguments, in the model's own characters; so far, while they arrive.
+    #: The arguments so far, as the model wrote them.
     arguments: str = ""
-    #: Whether the arguments are all there. Where the output was cut off inside
-    #: the call they never are: do not run such a call.
+    #: Whether the arguments are complete. They never are if the output was cut off
+    #: inside the call: do not run such a call.
     complete: bool = False
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def value(self) -> Any:
-        """The parsed arguments, or None if they are no JSON.
+        """The parsed arguments, or None if they are not JSON.
 
-        While they arrive, what they come to so far: open strings, lists and
-        objects are taken as closed where they end, and a number may still grow.
+        Until they are complete, open strings, lists and objects are treated as
+        closed, and the last number may still grow.
         """
         read = json.loads if self.complete else partial_json_parser.loads
         try:
@@ -46,13 +45,13 @@ class ParsedCall(BaseModel):
 
 
 class ParsedOutput(BaseModel):
-    """A model's output: what it says, and the calls it makes, in their order."""
+    """A model's output: its content, and its calls in order."""
 
     content: str = ""
     calls: list[ParsedCall] = []
 
     def to_openai(self) -> dict[str, Any]:
-        """The output as the OpenAI chat API's assistant message, call ids by position."""
+        """Return the OpenAI chat API's assistant message; call ids are positions."""
         message: dict[str, Any] = {"role": "assistant", "content": self.content or None}
         if self.calls:
             message["tool_calls"] = [
@@ -67,24 +66,23 @@ class ParsedOutput(BaseModel):
 
 
 class OutputSoFar:
-    """A :class:`ParsedOutput` of a stream, which is put together when it is looked at.
+    """A :class:`ParsedOutput` of a stream so far, which is built when it is accessed.
 
-    Reads as a ``ParsedOutput`` does, and stays what it is while the stream goes
-    on. One that nobody looks at costs nothing: the text belongs to the stream,
-    and this knows how much of it there was.
+    It has the attributes and methods of ``ParsedOutput``, and does not change while
+    the stream continues. It refers to the stream's text, so it costs little.
     """
 
     def __init__(self, output: Output) -> None:
         self._pieces, self._piece_count = output.pieces, len(output.pieces)
         self._calls, self._call_count = output.calls, len(output.calls)
-        # Earlier calls grow no more once the next one has begun.
+        # Earlier calls are final once the next one has begun.
         last = output.calls[-1] if output.calls else None
         self._last_count = len(last.pieces) if last else 0
         self._last_complete = last.complete if last else False
 
     @cached_property
     def content(self) -> str:
-        """The text that is no call, so far."""
+        """The text outside of calls so far."""
         return "".join(self._pieces[: self._piece_count])
 
     @cached_property
@@ -129,23 +127,28 @@ class OutputSoFar:
 
 
 def parse(text: str) -> ParsedOutput:
-    """Read a whole output. Total: every text has a result, and none raises.
+    """Parse a whole output. Every text has a result; none raises.
 
     >>> output = parse('<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>')
     >>> output.calls[0].name, output.calls[0].value
     ('add', {'a': 1})
     """
-    output = read_output(text)
+    reader, output = MarkupReader(), Output()
+    output.add(reader.feed(text) + reader.finish())
     return ParsedOutput(content=output.content, calls=[_parsed_call(call) for call in output.calls])
 
 
 def parse_stream(deltas: Iterable[str]) -> Iterator[OutputSoFar]:
-    """Read an output as it arrives, however it is cut into deltas.
+    """Parse an output as it arrives, however it is cut into deltas.
 
-    Yields the output so far after each delta, and once more when the stream
-    has ended; that last one is what :func:`parse` makes of the whole text.
-    A delta costs what is in it, and an output costs more only when it is
-    looked at.
+    The time for a delta depends on its own length alone.
+
+    Args:
+        deltas: The output's pieces, in order.
+
+    Yields:
+        The output so far after each delta, and once more at the end; the last one
+        equals :func:`parse` of the whole text.
 
     >>> for output in parse_stream(['<tool_call>{"name": "say", "arguments": {"to": "Kim', '"}}']):
     ...     print(output.calls[0].value, output.calls[0].complete)

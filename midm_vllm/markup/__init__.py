@@ -1,8 +1,8 @@
-"""Mi:dm's tool-call markup: text in, events out. Pure: no vLLM, no I/O, ever.
+"""The parser of Mi:dm's tool-call markup: text in, events out. No vLLM, no I/O.
 
 ``reader`` (prose and blocks) and ``call_parser`` (the object of one call) decide
-what is a call and what is text, and tell it in the ``events``; ``output`` adds
-the events of a whole output up.
+what is a call and what is text. They share a ``text_buffer`` and an
+``event_writer``. ``accumulator`` sums up the ``events`` of a whole output.
 """
 
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event

@@ -1,4 +1,4 @@
-"""A whole output, added up from its events in time linear in its length."""
+"""A whole output, accumulated from its events in time linear in its length."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
-from midm_vllm.markup.reader import MarkupReader
 
 
 @dataclass
 class Call:
-    """One tool call so far: its arguments are the pieces, joined."""
+    """One tool call so far; its arguments are the joined pieces."""
 
     name: str
     pieces: list[str] = field(default_factory=list)
@@ -19,24 +18,24 @@ class Call:
 
     @property
     def arguments(self) -> str:
-        """The arguments, in the model's own characters."""
+        """The arguments, as the model wrote them."""
         return "".join(self.pieces)
 
 
 @dataclass
 class Output:
-    """What the events so far come to: the content is the pieces, joined."""
+    """An output so far; its content is the joined pieces."""
 
     pieces: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
 
     @property
     def content(self) -> str:
-        """The text that is no call, verbatim."""
+        """The text outside of calls, verbatim."""
         return "".join(self.pieces)
 
     def add(self, events: Iterable[Event]) -> None:
-        """Add what the reader tells next."""
+        """Add the reader's next events."""
         for event in events:
             if isinstance(event, ContentText):
                 self.pieces.append(event.text)
@@ -46,15 +45,3 @@ class Output:
                 self.calls[event.index].pieces.append(event.text)
             elif isinstance(event, CallEnded):
                 self.calls[event.index].complete = True
-
-
-def read_output(text: str, reader: MarkupReader | None = None) -> Output:
-    """Read a whole output. Total: every text has a result, and none raises.
-
-    ``reader`` is one that has read nothing yet; without one, a plain one.
-    """
-    reader = reader or MarkupReader()
-    output = Output()
-    output.add(reader.feed(text))
-    output.add(reader.finish())
-    return output

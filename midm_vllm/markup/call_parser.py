@@ -107,7 +107,7 @@ class CallParser:
         else:
             self._add_argument(carry)
 
-    # Outside its values.
+    # Members.
 
     def _member(self) -> End | None:
         character = self._buffer.next_character()
@@ -294,8 +294,7 @@ class CallParser:
     def _nested(self) -> End | None:
         """An object or an array: verbatim.
 
-        Only strings and brackets are followed, so that the model's small slips
-        do not matter.
+        Only strings and brackets are tracked, so small errors of the model pass.
         """
         buffer = self._buffer
         text = buffer.text
@@ -305,7 +304,7 @@ class CallParser:
             self._escaped = False
             position += 1
         elif self._in_string and '"' not in text and "\\" not in text:
-            # Most deltas are the inside of a string and nothing else.
+            # The usual delta: all of it is inside a string.
             buffer.position = end
             if self._is_argument:
                 self._add_argument(text)

@@ -1,9 +1,8 @@
-"""What each piece of an output was read as, for somebody who asks why.
+"""Explains how each piece of an output was read.
 
-Every character of the output is in exactly one :class:`Piece`. The reading is
-:class:`~midm_vllm.markup.reader.MarkupReader`'s own: it is fed character by
-character, and what leaves with a character, or stops being held with it, says
-what the text was.
+Every character of the output is in exactly one :class:`Piece`. The text is fed to
+:class:`~midm_vllm.markup.reader.MarkupReader` character by character. The events of
+a character, and what is no longer held after it, show how the text was read.
 """
 
 from __future__ import annotations
@@ -25,21 +24,27 @@ from midm_vllm.markup.reader import MarkupReader
 
 
 class ReadAs(str, Enum):
-    """What a piece of the output is in the answer."""
+    """What a piece of the output becomes in the answer."""
 
     #: Content, verbatim.
     TEXT = "text"
     #: Content that began as a call.
     MARKUP_AS_TEXT = "markup_as_text"
-    #: Tags, the calls' objects around their arguments, whitespace next to a block: not given out.
+    #: Tags, objects around arguments, whitespace next to a block: not in the answer.
     MARKUP = "markup"
-    #: A call's arguments; in the model's own characters, also where they are given out decoded.
+    #: A call's arguments, as the model wrote them, even if they are decoded in the answer.
     ARGUMENTS = "arguments"
 
 
 @dataclass
 class Piece:
-    """A stretch of the output; ``call`` is the index of the call it belongs to or follows."""
+    """A part of the output.
+
+    Attributes:
+        read_as: What it becomes.
+        text: Its text.
+        call: The index of the call that it belongs to or follows; None for content.
+    """
 
     read_as: ReadAs
     text: str
@@ -48,9 +53,10 @@ class Piece:
 
 @dataclass
 class ExplainedCall:
-    """A call, and how it differs from what the model was taught.
+    """A call, and how it departs from the form that the model was trained on.
 
-    ``added`` is what the arguments have that the model did not write.
+    Attributes:
+        added: What was appended to the arguments.
     """
 
     name: str
@@ -66,22 +72,22 @@ class Explanation:
 
     pieces: list[Piece] = field(default_factory=list)
     calls: list[ExplainedCall] = field(default_factory=list)
-    #: Texts that began as a call; and those of them that the output's end cut off.
+    #: How many texts began as a call, and how many of them the output's end cut off.
     markup_as_text: int = 0
     cut_off_as_text: int = 0
 
     @property
     def is_as_taught(self) -> bool:
-        """Whether there was nothing to repair, nothing cut off, and no markup was text."""
+        """Whether nothing was repaired or cut off, and no markup became content."""
         return not self.markup_as_text and all(
             call.complete and not call.repairs for call in self.calls
         )
 
 
 def explain(text: str) -> Explanation:
-    """Read a whole output and say what each piece of it was read as.
+    """Read a whole output, and explain how each piece was read.
 
-    Total, as the reader is, and linear. Takes some microseconds a character.
+    Every text has an explanation. The time is linear: some microseconds per character.
     """
     return _Explainer().read(text)
 
@@ -90,7 +96,7 @@ class _Explainer:
     def __init__(self) -> None:
         self._reader = MarkupReader()
         self._explanation = Explanation()
-        # Characters that the reader holds: they are nothing yet.
+        # Characters that the reader holds back.
         self._pending: list[str] = []
         self._arguments: list[list[str]] = []
         self._parts: list[tuple[ReadAs, int | None, list[str]]] = []
@@ -110,7 +116,7 @@ class _Explainer:
         return self._explanation
 
     def _settle(self, events: list[Event], held: int) -> None:
-        """What is no longer held is what ``events`` make of it, and markup if they say nothing."""
+        """Classify what is no longer held: as the events say, and as markup without one."""
         settled = len(self._pending) - held
         text = "".join(self._pending[:settled])
         del self._pending[:settled]
@@ -136,19 +142,19 @@ class _Explainer:
         self._add(ReadAs.MARKUP, text)
 
     def _is_added(self, before: list[Event], following: list[Event]) -> bool:
-        """Whether arguments between these events are the reader's: what is missing, or closers."""
+        """Whether arguments between these events were added: missing ones, or closers."""
         index = len(self._explanation.calls) - 1
         missing = CallRepaired(index, Repair.ARGUMENTS_MISSING)
         closers = [CallEnded(index), CallRepaired(index, Repair.BRACKET_MISSING)]
         return before[-1:] == [missing] or following == closers
 
     def _add_arguments(self, text: str, arguments: str, begins: bool) -> str:
-        """Add ``text`` up to the end of the arguments that it holds; returns the rest."""
+        """Add ``text`` up to the end of the arguments in it; returns the rest."""
         if begins and text.endswith(arguments):
             start = len(text) - len(arguments)
         else:
             start = text.find(arguments)
-        if start < 0 and begins:  # Decoded, and before the name: not told apart.
+        if start < 0 and begins:  # Decoded, and before the name: cannot be located.
             return text
         end = len(text) if start < 0 else start + len(arguments)
         self._add(ReadAs.MARKUP, text[: max(start, 0)])

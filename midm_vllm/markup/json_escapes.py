@@ -1,4 +1,4 @@
-"""JSON's escapes inside a string, decoded as they arrive."""
+"""Decodes the escapes in JSON strings, also while they arrive."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def decode(string: str) -> str:
 
 
 def decode_escape(match: re.Match[str]) -> str:
-    """The character of a JSON escape; one that stands for none stays as written."""
+    """Return the character of a JSON escape; an invalid one stays as written."""
     high, low, code, short = match.groups()
     if high:
         return chr(0x10000 + ((int(high, 16) & 0x3FF) << 10) + (int(low, 16) & 0x3FF))
     if code:
         number = int(code, 16)
-        # Half of a surrogate pair is no character and cannot be sent as UTF-8.
+        # Half of a surrogate pair is not a character, and cannot be encoded as UTF-8.
         return match[0] if 0xD800 <= number <= 0xDFFF else chr(number)
     return _SHORT_ESCAPES.get(short, match[0])

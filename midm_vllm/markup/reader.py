@@ -1,7 +1,7 @@
 """The reader of Mi:dm's tool-call markup: text in, events out.
 
-Mi:dm writes its calls as JSON objects between ``<tool_call>`` and
-``</tool_call>``, one or several to a block, with prose around the blocks:
+Mi:dm writes calls as JSON objects between ``<tool_call>`` and ``</tool_call>``,
+one or several per block, with prose around the blocks:
 
     output = *( prose / block )
     block  = "<tool_call>" ws calls ws [ "</tool_call>" ]
@@ -9,18 +9,15 @@ Mi:dm writes its calls as JSON objects between ``<tool_call>`` and
     call   = a JSON object with a string member "name"
              and at most one of "arguments" and "parameters"
 
-Prose and blocks are read here, the object of one call in :mod:`call_parser`; what
-is held of the text meanwhile is in :mod:`text_buffer`. Everything that decides what
-is a call and what is text is in these two readers, and nothing else is: no vLLM,
-no I/O. One method per state reads the delta from one interesting character to the
-next. Text that looked like a call and proves to be none is content: after the tag
-of a block without calls, reading starts again.
+Prose and blocks are read here, and the object of one call in :mod:`call_parser`.
+Both read a :class:`TextBuffer`, which also holds text back until it is decided.
+One method per state reads from one significant character to the next. Text that
+looked like a call and is not one is content: reading restarts after its tag.
 
-Every character is read at most a constant number of times. Starting again
-keeps that promise because of one rule: before a call is certain, a backslash
-outside a string breaks its JSON. Of two overlapping attempts, then, one is
-inside a string exactly where the other is outside, so the next tag ends one of
-them, and no character ever belongs to three.
+Every character is read at most a constant number of times, in spite of restarts:
+before a call is committed, a backslash outside a string breaks its JSON. So of two
+overlapping attempts, one is inside a string exactly where the other is outside.
+The next tag ends one of them, and no character ever belongs to three.
 """
 
 from __future__ import annotations
@@ -55,7 +52,7 @@ class MarkupReader:
     def __init__(self) -> None:
         self._buffer = TextBuffer()
         self._writer = EventWriter()
-        # The object being read, if it is not ended. What else is read is the state's.
+        # The parser of the present object; None outside of objects, where the state reads.
         self._call: CallParser | None = None
         self._state: Callable[[MarkupReader], None] = MarkupReader._prose
         self._in_array = False
@@ -107,12 +104,12 @@ class MarkupReader:
         events = self._writer.events = []
         buffer = self._buffer
         if self._call is None and self._state is MarkupReader._prose and not buffer.is_holding:
-            return events  # So do most outputs end, and vLLM calls this twice.
+            return events  # The usual case, and vLLM calls this twice.
         carry, held = buffer.carry, buffer.take_all()
         if self._call is not None and self._call.is_committed:
             self._call.cut_off(carry)
         elif self._call is None and self._state is MarkupReader._between_calls:
-            # A closing tag that was cut off is as little content as a whole one.
+            # A closing tag that was cut off is not content either.
             if not CLOSING_TAG.startswith(carry):
                 self._add_content(carry)
                 self._writer.repair(Repair.TEXT_IN_BLOCK)
@@ -141,14 +138,14 @@ class MarkupReader:
         self._read_prose(OPENING_TAG)
 
     def _tail(self) -> None:
-        """Text in a block behind its good calls: content up to the block's end."""
+        """Text after a block's calls: content up to the block's end."""
         self._read_prose(OPENING_TAG, CLOSING_TAG)
 
     def _read_prose(self, *tags: str) -> None:
         buffer = self._buffer
         text, start = buffer.text, buffer.position
         if not (start or "<" in text or text[-1] in WHITESPACE or buffer.is_holding):
-            # Most deltas of prose are no more than that.
+            # The usual delta of prose: all of it is content.
             buffer.position = len(text)
             self._add_content(text)
             return
@@ -206,7 +203,7 @@ class MarkupReader:
             self._read_tag_as_text()
 
     def _between_calls(self) -> None:
-        """Separators and superfluous closers, up to the next call or the block's end."""
+        """Skip separators and surplus closers, up to the next call or the block's end."""
         buffer = self._buffer
         match = _separator_run.match(buffer.text, buffer.position)
         assert match is not None
@@ -235,7 +232,7 @@ class MarkupReader:
         self._state = MarkupReader._tail
 
     def _end_block(self) -> None:
-        """The block ends at the tag at the position; an opening one is read as the next."""
+        """End the block at the tag at the position; an opening tag begins the next block."""
         buffer = self._buffer
         buffer.drop()
         self._after_block = True
@@ -270,7 +267,7 @@ class MarkupReader:
             self._give_up(call.is_committed)
 
     def _give_up(self, is_committed: bool) -> None:
-        """What stands here cannot be a call, or the rest of one that ``is_committed``."""
+        """Read on as text: this is not a call, or not the rest of one that ``is_committed``."""
         if not self._block_has_calls:
             self._read_tag_as_text()
             return
@@ -283,7 +280,7 @@ class MarkupReader:
         self._enter_tail()
 
     def _read_tag_as_text(self) -> None:
-        """The tag was prose, and so, perhaps, is what stands behind it: start again there."""
+        """The block's tag is content; restart after it."""
         buffer = self._buffer
         buffer.rewind()
         start = buffer.position

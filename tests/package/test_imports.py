@@ -31,6 +31,10 @@ MAY_IMPORT = {
     "__init__": set(),
     "__main__": {"cli"},
 }
+#: The subpackages of ``constrained``; each may import from those before it.
+CONSTRAINED_ORDER = ("regex", "json_schema", "compile")
+#: Files in one folder. ``serving`` has more, until its request handling is a subpackage.
+MAX_MODULES = 11
 
 
 def subpackage(name: str) -> str:
@@ -38,21 +42,18 @@ def subpackage(name: str) -> str:
 
 
 def imported(file: Path) -> set[str]:
-    """The package's subpackages that a file imports from, anywhere in it."""
-    subpackages = set()
+    """The package's modules and subpackages that a file imports from, anywhere in it."""
+    modules: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: imports are absolute"
             module = node.module or ""
-            names = [f"{module}.{alias.name}" for alias in node.names] if (
+            modules |= {f"{module}.{alias.name}" for alias in node.names} if (
                 module == "midm_vllm"
-            ) else [module]
+            ) else {module}
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        else:
-            continue
-        subpackages |= {subpackage(name) for name in names if name.partition(".")[0] == "midm_vllm"}
-    return subpackages
+            modules |= {alias.name for alias in node.names}
+    return {module for module in modules if module.partition(".")[0] == "midm_vllm"}
 
 
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(
@@ -60,7 +61,26 @@ def imported(file: Path) -> set[str]:
 ))
 def test_imports_point_one_way(file: Path) -> None:
     own = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    assert imported(file) - {own} <= MAY_IMPORT[own]
+    assert {subpackage(module) for module in imported(file)} - {own} <= MAY_IMPORT[own]
+
+
+def test_the_subpackages_of_constrained_import_one_way() -> None:
+    folder = PACKAGE / "constrained"
+    found = {file.parent.name for file in folder.glob("*/__init__.py")}
+    assert found == set(CONSTRAINED_ORDER)
+    for position, own in enumerate(CONSTRAINED_ORDER):
+        later = tuple(
+            f"midm_vllm.constrained.{each}" for each in CONSTRAINED_ORDER[position + 1 :]
+        )
+        for file in (folder / own).glob("*.py"):
+            assert not [module for module in imported(file) if module.startswith(later)]
+
+
+@pytest.mark.parametrize(
+    "folder", sorted({str(file.parent.relative_to(PACKAGE)) for file in PACKAGE.rglob("*.py")})
+)
+def test_a_folder_has_few_modules(folder: str) -> None:
+    assert folder == "serving" or len(list((PACKAGE / folder).glob("*.py"))) <= MAX_MODULES
 
 
 def test_the_subpackages_make_no_circle() -> None:
@@ -71,9 +91,19 @@ def test_the_subpackages_make_no_circle() -> None:
     assert not rest
 
 
+def public_names() -> dict[str, list[str]]:
+    """The table of public names in the package's docstring: module -> names."""
+    entry = re.compile(r"^\* ``(midm_vllm\.\w+)``: (.*(?:\n  .*)*)", re.MULTILINE)
+    return {
+        module: re.findall(r"``(\w+)``", names)
+        for module, names in entry.findall(midm_vllm.__doc__ or "")
+    }
+
+
 def test_what_is_public_is_there() -> None:
-    public = re.findall(r"^\* ``(midm_vllm\.\w+)``: (.*)$", midm_vllm.__doc__ or "", re.MULTILINE)
-    assert public
-    for module, names in public:
-        for name in re.findall(r"``(\w+)``", names):
-            assert hasattr(import_module(module), name)
+    public = public_names()
+    modules = {"midm_vllm.offline", "midm_vllm.markup", "midm_vllm.chat", "midm_vllm.plugin"}
+    assert public.keys() == modules
+    assert "training_template" in public["midm_vllm.chat"]  # It is in the second line of its entry.
+    for module, names in public.items():
+        assert names and not [name for name in names if not hasattr(import_module(module), name)]
