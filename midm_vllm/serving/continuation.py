@@ -62,7 +62,7 @@ def _field(item: Any, name: str) -> Any:
     return item.get(name) if isinstance(item, dict) else getattr(item, name, None)
 
 
-class ContinuationReader(MarkupReader):
+class ContinuationReader:
     """Reads an output that continues a partial call.
 
     Calls are reported whole, content without the partial call. Its own events
@@ -70,18 +70,18 @@ class ContinuationReader(MarkupReader):
     """
 
     def __init__(self, partial: str) -> None:
-        super().__init__()
+        self._reader = MarkupReader()
         #: What of the partial call may yet come back as content.
         self._partial = partial
-        self._first_events = super().feed(partial)
+        self._first_events = self._reader.feed(partial)
 
     def feed(self, text: str) -> list[Event]:
         """See :meth:`MarkupReader.feed`."""
-        return self._without_partial(super().feed(text))
+        return self._without_partial(self._reader.feed(text))
 
     def finish(self) -> list[Event]:
         """See :meth:`MarkupReader.finish`."""
-        return self._without_partial(super().finish())
+        return self._without_partial(self._reader.finish())
 
     def _without_partial(self, events: list[Event]) -> list[Event]:
         events, self._first_events = self._first_events + events, []
