@@ -58,9 +58,6 @@ MAX_MULTIPLES = 100
 #: Of characters and members.
 MAX_COUNTED = 50_000
 MAX_ITEMS = 5_000
-#: Arrays without the same item twice are listed, up to as many, of as many values.
-MAX_LISTED_ARRAYS = 100
-MAX_UNIQUE_VALUES = 8
 #: What llguidance's parser and lexer can have open at once, with room to spare.
 MAX_OPTIONAL_MEMBERS = 400
 #: Names longer than this together are not told apart from other members' names.

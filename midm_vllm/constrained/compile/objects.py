@@ -189,67 +189,33 @@ def _choose_number(
     """
     sure, optional = len(members.required), members.optional
     least, most = schema.get("minProperties", 0), schema.get("maxProperties", math.inf)
-    if most < sure or least > most:
-        return []
     is_closed = members.others is False and not members.patterns
-    if is_closed and least > sure + len(optional):
+    possible = sure + len(optional) if is_closed else math.inf
+    if most < sure or least > min(most, possible):
         return []
-    if least <= sure and (most == math.inf or is_closed and most >= sure + len(optional)):
+    if least <= sure and most >= possible:
         return [members]
-    if not is_closed and optional or least > limits.MAX_COUNTED:
-        keyword = "minProperties" if least > sure else "maxProperties"
-        context.findings.report(
-            keyword, place, "there are too many ways to choose that many members"
-        )
-        return [members]
-    if not is_closed:
-        if least > sure + 1:
-            # The same name twice counts once.
-            context.findings.report(
-                "minProperties", place, "a grammar cannot tell that names are different"
-            )
+    if not is_closed and not optional and least <= sure + 1:  # The same name twice counts once.
         return [replace(
-            members, least=least if least == sure + 1 else None,
+            members, least=least if least > sure else None,
             most=None if most == math.inf else min(int(most), limits.MAX_COUNTED),
         )]
-    chosen = _require_more(members, max(0, least - sure))
-    if chosen is None:
-        context.findings.report(
-            "minProperties", place, "there are too many ways to choose that many members"
-        )
-        chosen = [members]
-    bounded: list[_Members] = []
-    for each in chosen:
-        ways = _allow_at_most(each, most)
-        if ways is None or len(bounded) + len(ways) > limits.MAX_MEMBER_CHOICES:
-            context.findings.report(
-                "maxProperties", place, "there are too many ways to choose that many members"
-            )
-            return chosen
-        bounded += ways
-    return bounded
-
-
-def _require_more(members: _Members, number: int) -> list[_Members] | None:
-    optional = members.optional
-    if math.comb(len(optional), number) > limits.MAX_MEMBER_CHOICES:
-        return None
+    fewest, highest = max(0, least - sure), int(min(len(optional), most - sure))
+    ways = math.comb(len(optional), highest) * math.comb(highest, fewest)
+    if not is_closed or ways > limits.MAX_MEMBER_CHOICES:
+        for keyword in ("minProperties", "maxProperties"):
+            if keyword in schema:
+                context.findings.report(
+                    keyword, place, "there are too many ways to choose that many members"
+                )
+        return [members]
     return [
-        replace(members, required=(*members.required, *more))
-        for more in itertools.combinations(optional, number)
-    ]
-
-
-def _allow_at_most(members: _Members, most: float) -> list[_Members] | None:
-    optional = members.optional
-    number = min(len(optional), most - len(members.required))
-    if math.comb(len(optional), int(number)) > limits.MAX_MEMBER_CHOICES:
-        return None
-    return [
-        replace(members, named={
+        replace(members, required=(*members.required, *needed), named={
             name: member for name, member in members.named.items()
-            if name in members.required or name in kept
-        }) for kept in itertools.combinations(optional, int(number))
+            if name in members.required or name in allowed
+        })
+        for allowed in itertools.combinations(optional, highest)
+        for needed in itertools.combinations(allowed, fewest)
     ]
 
 

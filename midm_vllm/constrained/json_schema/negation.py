@@ -106,31 +106,11 @@ def _of_all(branches: list[Any], context: _Context) -> Iterator[Any]:
         yield _negate(branch, context)
 
 
-def _of_negation(schema: Any, context: _Context) -> Iterator[Any]:
-    yield schema
-
-
-def _of_reference(key: str, context: _Context) -> Iterator[Any]:
-    yield _negate({"$ref": key}, context)
-
-
-def _fewer(keyword: str, type_name: str) -> Callable[[int, _Context], Iterator[Any]]:
-    def negation(count: int, context: _Context) -> Iterator[Any]:
-        yield {"type": [type_name], keyword: count - 1} if count else None
-
-    return negation
-
-
-def _more(keyword: str, type_name: str) -> Callable[[int, _Context], Iterator[Any]]:
-    def negation(count: int, context: _Context) -> Iterator[Any]:
-        yield {"type": [type_name], keyword: count + 1}
-
-    return negation
-
-
-def _beyond(keyword: str) -> Callable[[float, _Context], Iterator[Any]]:
-    def negation(bound: float, context: _Context) -> Iterator[Any]:
-        yield {"type": ["number"], keyword: bound}
+def _as(type_name: str, keyword: str, added: int = 0) -> Callable[[Any, _Context], Iterator[Any]]:
+    """The negation of a bound: another, by so much more."""
+    def negation(bound: Any, context: _Context) -> Iterator[Any]:
+        if type_name == "number" or bound + added >= 0:
+            yield {"type": [type_name], keyword: bound + added}
 
     return negation
 
@@ -144,16 +124,16 @@ _NEGATIONS: dict[str, Callable[[Any, _Context], Iterator[Any]]] = {
     "anyOf": _of_choice,
     "oneOf": _of_choice,
     "allOf": _of_all,
-    "not": _of_negation,
-    "$ref": _of_reference,
-    "minLength": _fewer("maxLength", "string"),
-    "maxLength": _more("minLength", "string"),
-    "minItems": _fewer("maxItems", "array"),
-    "maxItems": _more("minItems", "array"),
-    "minProperties": _fewer("maxProperties", "object"),
-    "maxProperties": _more("minProperties", "object"),
-    "minimum": _beyond("exclusiveMaximum"),
-    "maximum": _beyond("exclusiveMinimum"),
-    "exclusiveMinimum": _beyond("maximum"),
-    "exclusiveMaximum": _beyond("minimum"),
+    "not": lambda schema, context: iter((schema,)),
+    "$ref": lambda key, context: iter((_negate({"$ref": key}, context),)),
+    "minLength": _as("string", "maxLength", -1),
+    "maxLength": _as("string", "minLength", 1),
+    "minItems": _as("array", "maxItems", -1),
+    "maxItems": _as("array", "minItems", 1),
+    "minProperties": _as("object", "maxProperties", -1),
+    "maxProperties": _as("object", "minProperties", 1),
+    "minimum": _as("number", "exclusiveMaximum"),
+    "maximum": _as("number", "exclusiveMinimum"),
+    "exclusiveMinimum": _as("number", "maximum"),
+    "exclusiveMaximum": _as("number", "minimum"),
 }
