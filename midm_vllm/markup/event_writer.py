@@ -1,4 +1,4 @@
-"""The events of one output as they are written: the calls' numbers, and repairs told once."""
+"""Writes the events of one output: numbers calls, and reports repairs once."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_pieces_of_a_repaired_output() -> None:
     assert not explanation.is_as_taught
 
 
-def test_markup_that_is_text_is_told_from_text() -> None:
+def test_markup_that_is_text_is_distinguished_from_text() -> None:
     explanation = explain("Write <tool_call> here.")
     assert explanation.pieces == [
         Piece(ReadAs.TEXT, "Write"),
@@ -71,7 +71,7 @@ def test_markup_that_is_text_is_told_from_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["one call", "plain text", "blocks one after the other"])
-def test_what_is_as_taught(name: str) -> None:
+def test_a_well_formed_output_is_as_taught(name: str) -> None:
     [text] = [case.text for case in CASES if case.id == name]
     assert explain(text).is_as_taught
 

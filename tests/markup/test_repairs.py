@@ -1,4 +1,4 @@
-"""What the reader says of outputs that are not written as the model was taught."""
+"""Which repairs the reader reports for outputs that depart from the trained form."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def test_every_repair_is_in_the_table() -> None:
         ('{"name": "a", "arguments": {"x": 1', set()),
     ],
 )  # fmt: skip
-def test_kinds_meet_in_one_call(text: str, repairs: set[str]) -> None:
+def test_one_call_can_have_several_repairs(text: str, repairs: set[str]) -> None:
     [call] = read("<tool_call>" + text).calls
     assert (call.name, call.repairs) == ("a", repairs)
 
 
-def test_a_repair_is_told_as_soon_as_it_is_known() -> None:
+def test_a_repair_is_reported_as_soon_as_it_is_known() -> None:
     reader = MarkupReader()
     events = reader.feed('<tool_call>{"parameters": "", "name": "a"')
     assert events[1:3] == [

@@ -16,7 +16,7 @@ LEGAL: dict[str, Any] = json.loads((CHECKPOINT / "config.json").read_text())
 
 
 @pytest.mark.parametrize("trust_remote_code", [None, False, True])
-def test_a_checkpoints_remote_configuration_is_not_asked_for(
+def test_a_checkpoints_remote_configuration_is_not_used(
     trust_remote_code: bool | None
 ) -> None:
     register()
@@ -80,7 +80,7 @@ def test_an_impossible_configuration_names_its_fields(
     {"activation_function": "gelu_new", "n_inner": None},
     {"scale_attn_by_inverse_layer_idx": True, "scale_qk_by_inverse_layer_idx": False},
 ])
-def test_a_legal_configuration_is_taken(changes: dict[str, Any]) -> None:
+def test_a_legal_configuration_is_accepted(changes: dict[str, Any]) -> None:
     config = MidmBitextConfig(**LEGAL | changes)
     assert config.to_dict().items() >= changes.items()
 
@@ -90,20 +90,20 @@ def test_a_legal_configuration_is_taken(changes: dict[str, Any]) -> None:
     ({"n_embd": 192, "n_head": 6, "n_inner": 300, "vocab_size": 320}, 3,
      r"pads to 320\)\. Sizes that do: 1, 2\."),
 ])  # fmt: skip
-def test_ranks_that_do_not_divide_the_network_are_refused_before_any_starts(
+def test_ranks_that_do_not_divide_the_network_are_rejected_before_a_worker_starts(
     changes: dict[str, Any], size: int, sentence: str, tmp_path: Path
 ) -> None:
     from vllm.engine.arg_utils import EngineArgs
 
     (tmp_path / "config.json").write_text(json.dumps(LEGAL | changes))
-    asked = EngineArgs(str(tmp_path), tensor_parallel_size=size, skip_tokenizer_init=True)
+    arguments = EngineArgs(str(tmp_path), tensor_parallel_size=size, skip_tokenizer_init=True)
     with pytest.raises(ValueError, match=sentence):
-        asked.create_engine_config()
+        arguments.create_engine_config()
 
 
-def test_ranks_that_divide_the_network_are_taken(tmp_path: Path) -> None:
+def test_ranks_that_divide_the_network_are_accepted(tmp_path: Path) -> None:
     from vllm.engine.arg_utils import EngineArgs
 
     (tmp_path / "config.json").write_text(json.dumps(LEGAL | {"vocab_size": 333}))
-    asked = EngineArgs(str(tmp_path), tensor_parallel_size=4, skip_tokenizer_init=True)
-    assert asked.create_engine_config().parallel_config.tensor_parallel_size == 4
+    arguments = EngineArgs(str(tmp_path), tensor_parallel_size=4, skip_tokenizer_init=True)
+    assert arguments.create_engine_config().parallel_config.tensor_parallel_size == 4

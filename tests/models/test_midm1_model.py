@@ -128,7 +128,7 @@ def engines(
         under_way.process.wait()
 
 
-def test_the_vendors_vectors_come_out_with_prompts_in_chunks_and_in_one_batch(
+def test_the_vendors_vectors_are_reproduced_with_prompts_in_chunks_and_in_one_batch(
     results: dict[str, Any]
 ) -> None:
     assert_golden(outputs(results["chunked"]), goldens(VARIANTS[0]))
@@ -140,11 +140,11 @@ def test_a_ragged_batch_equals_its_prompts_one_by_one(results: dict[str, Any]) -
     assert [result["argmax"] for result in together] == [batch[0]["argmax"] for batch in alone]
 
 
-def test_the_vendors_vectors_come_out_with_whole_prompts(results: dict[str, Any]) -> None:
+def test_the_vendors_vectors_are_reproduced_with_whole_prompts(results: dict[str, Any]) -> None:
     assert_golden(outputs(results["not chunked"]), goldens(VARIANTS[1]))
 
 
-def test_the_vendors_vectors_come_out_of_the_compiled_network(results: dict[str, Any]) -> None:
+def test_the_compiled_network_reproduces_the_vendors_vectors(results: dict[str, Any]) -> None:
     assert_golden(outputs(results["compiled"]), goldens(VARIANTS[0]))
 
 
@@ -177,7 +177,7 @@ VOCABULARIES_OF_NO_EQUAL_PARTS = ("absolute positions alone", "both positions, o
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_vendors_vectors_come_out_of_two_tensor_parallel_ranks(
+def test_the_vendors_vectors_are_reproduced_by_two_tensor_parallel_ranks(
     of_two_ranks: dict[str, Any], variant: str
 ) -> None:
     assert_golden(outputs(of_two_ranks[variant]), goldens(variant))
@@ -258,7 +258,7 @@ def test_a_missing_weight_is_named(results: dict[str, Any]) -> None:
     assert "transformer.h.1.attn.c_proj.weight" in error
 
 
-def test_a_weight_the_network_has_no_place_for_is_named(results: dict[str, Any]) -> None:
+def test_a_surplus_weight_is_named(results: dict[str, Any]) -> None:
     assert "wpe" in results["surplus"]["error"]
 
 

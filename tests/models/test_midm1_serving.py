@@ -24,7 +24,7 @@ MESSAGES: list[Any] = [
     {"role": "user", "content": "안녕"},
 ]
 NEWLINE, TAB = 4, 5
-# A random network says nothing, but among these it cannot miss the two above for long.
+# A random model writes noise, but of these tokens it soon picks the two above.
 SPEAKABLE = {"allowed_token_ids": [NEWLINE, TAB, 6, 20, 83, 896, 1358]}
 
 
@@ -76,7 +76,7 @@ def test_a_conversation_goes_on_in_the_vendors_form(client: openai.OpenAI) -> No
     assert answer.prompt_token_ids == encode(text)
 
 
-def test_the_reader_of_an_answer_sees_newlines_and_tabs(client: openai.OpenAI) -> None:
+def test_an_answer_has_newlines_and_tabs(client: openai.OpenAI) -> None:
     text = ask(client).choices[0].message.content
     assert "\n" in text and "\t" in text
     assert "<[!" not in text
@@ -94,7 +94,7 @@ def test_an_answer_can_be_stopped_at_a_newline(client: openai.OpenAI) -> None:
     assert answer.message.content == ask(client).choices[0].message.content.split("\n")[0]
 
 
-def test_an_answer_can_be_held_to_a_json_schema(client: openai.OpenAI) -> None:
+def test_an_answer_can_be_constrained_to_a_json_schema(client: openai.OpenAI) -> None:
     schema = {
         "type": "object",
         "properties": {"a": {"enum": ["12", "3"]}},
@@ -119,7 +119,7 @@ CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{
      "was not trained to call tools"),
     ({"messages": MESSAGES[::-1]}, "not system as message 2"),
 ])
-def test_what_mi_dm_1_cannot_do_is_refused_with_a_sentence(
+def test_unsupported_requests_are_rejected_with_a_reason(
     client: openai.OpenAI, options: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(openai.BadRequestError, match=sentence):

@@ -35,7 +35,7 @@ TEXTS = st.lists(
 ).map("".join)
 
 
-def test_the_checkpoints_remote_code_is_not_asked_for() -> None:
+def test_the_checkpoints_remote_code_is_not_used() -> None:
     config = json.loads((FOLDER / "tokenizer_config.json").read_text())
     assert config["auto_map"]["AutoTokenizer"]
     assert type(TOKENIZER).__module__ == "midm_vllm.models.midm1.tokenizer"
@@ -109,7 +109,7 @@ def test_any_text_is_what_sentencepiece_makes_of_it_between_the_specials(text: s
 
 
 @given(TEXTS)
-def test_newlines_and_tabs_come_back_when_asked_for_and_nothing_else_changes(text: str) -> None:
+def test_newlines_and_tabs_are_restored_on_request_and_nothing_else_changes(text: str) -> None:
     ids = TOKENIZER.encode(text)
     vendors = TOKENIZER.decode(ids)
     assert REPAIRING.encode(text) == ids
@@ -160,13 +160,13 @@ def test_the_specials_need_not_be_listed_in_the_checkpoint(tmp_path: Path) -> No
         assert bare(case["text"])["input_ids"] == case["input_ids_with_special"]
 
 
-def test_a_checkpoint_without_the_sentencepiece_model_says_so(tmp_path: Path) -> None:
+def test_a_checkpoint_without_the_sentencepiece_model_is_reported(tmp_path: Path) -> None:
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         (tmp_path / name).write_bytes((FOLDER / name).read_bytes())
     with pytest.raises(ValueError, match="lacks the SentencePiece model midm_bitext_tokenizer"):
         load(tmp_path)
 
 
-def test_ids_behind_the_pieces_have_no_other_names() -> None:
+def test_ids_after_the_pieces_have_no_other_names() -> None:
     for token in ("<extra_id_100>", "<extra_id_00>", "<extra_id_\u0663>", "<extra_id_>"):
         assert TOKENIZER.convert_tokens_to_ids(token) == TOKENIZER.unk_token_id

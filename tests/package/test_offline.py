@@ -30,7 +30,7 @@ def test_a_whole_output_is_its_content_and_its_calls(conversation: Conversation)
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_a_stream_ends_where_the_whole_text_does(size: int) -> None:
+def test_a_stream_ends_with_the_result_of_the_whole_text(size: int) -> None:
     deltas = [TEXT[start : start + size] for start in range(0, len(TEXT), size)]
     outputs = list(parse_stream(deltas))
     assert len(outputs) == len(deltas) + 1
@@ -56,7 +56,7 @@ def test_a_call_that_was_cut_off_is_not_complete() -> None:
 
 
 @pytest.mark.parametrize("arguments", ["{'city': 1}", "[" * 20_000, '{"a": }'])
-def test_arguments_that_are_no_json_have_no_value(arguments: str) -> None:
+def test_arguments_that_are_not_json_have_no_value(arguments: str) -> None:
     [call] = parse(f'<tool_call>{{"name": "f", "arguments": {arguments}}}</tool_call>').calls
     assert call.value is None
     assert call.arguments.startswith(arguments)
@@ -124,7 +124,7 @@ def test_the_outputs_of_a_stream_share_what_they_hold(text: str) -> None:
     assert held(2_000) < 3 * held(1_000)
 
 
-def test_an_output_stays_what_it_was_while_the_stream_goes_on() -> None:
+def test_an_output_does_not_change_while_the_stream_continues() -> None:
     text = TEXT * 3
     outputs = list(parse_stream(text))
     for end, output in enumerate(outputs[:-1], start=1):
