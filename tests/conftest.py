@@ -1,5 +1,6 @@
 """What the tests share: the small checkpoint, and real servers that last for the whole run.
 
+With `--unit` only the files of `UNIT` run, without vLLM, on any Python that it supports.
 A test marked `slow` (many processes, other releases, other frameworks, load) runs with `--all`, one
 marked `web` (in a browser, which has to be there) with `--web` alone.
 """
@@ -11,21 +12,46 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import openai
 import pytest
-from devtools.chat_completions import openai_client
 from devtools.checkpoint import build
 from devtools.server import ENGINE_IN_ONE_PROCESS, MODEL, Server, run_server, serve_arguments
 from shared_server import shared_server
 
+if TYPE_CHECKING:
+    import openai
+
+#: What needs neither vLLM nor torch: for the Pythons that have no environment here.
+UNIT = (
+    "chat/test_chat_template.py", "chat/test_checkpoint_template.py",
+    "chat/test_control_tokens.py", "chat/test_template_engines.py",
+    "cli/test_check_tools.py", "compat/test_import_hooks.py",
+    "constrained/test_formats.py", "constrained/test_lookahead.py",
+    "constrained/test_soundness.py", "constrained/test_tool_schema.py",
+    "markup/test_explain.py", "markup/test_markup.py", "markup/test_repairs.py",
+    "package/test_imports.py", "package/test_offline.py",
+)
+SERVERS = {"server", "render_server", "checkpoint", "untrained_checkpoint"}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--unit", action="store_true", help="run what needs neither vLLM nor torch")
     parser.addoption("--all", action="store_true", help="run the tests marked slow, too")
     parser.addoption("--web", action="store_true", help="run the tests in a browser, and no other")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if not config.getoption("--unit") or collection_path.is_dir():
+        return None
+    return collection_path not in {Path(__file__).parent / name for name in UNIT} or None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--unit"):
+        served = [item for item in items if SERVERS.intersection(item.fixturenames)]
+        config.hook.pytest_deselected(items=served)
+        items[:] = [item for item in items if item not in served]
     web = config.getoption("--web")
     other = [item for item in items if web != bool(item.get_closest_marker("web"))]
     config.hook.pytest_deselected(items=other)
@@ -72,6 +98,8 @@ def server(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def client(server: Server) -> openai.OpenAI:
+    from devtools.chat_completions import openai_client
+
     return openai_client(server)
 
 

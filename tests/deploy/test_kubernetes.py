@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import yaml
 from deploy_files import (
     DOCKERFILES, KUBERNETES, KUSTOMIZATION, compose, last, production_stack, resources
 )
+from devtools.setup_env import REPOSITORY, own_environment
 from devtools.setup_env import VLLM as RELEASE
-from devtools.setup_env import own_environment
 from programs import OPTION
 from vllm.entrypoints.cli.serve import FlexibleArgumentParser, make_arg_parser
 
@@ -121,12 +122,16 @@ def test_replicas_are_the_same_server_as_the_one() -> None:
     )
 
 
-def test_the_release_of_vllm_is_the_one_that_is_tested() -> None:
-    arguments = [rest for rest in IMAGE.read_text().splitlines() if rest.startswith("ARG ")]
-    assert f"ARG RELEASE={RELEASE}" in arguments
-    assert str(MODEL["tag"]) == RELEASE
+def test_images_name_the_version_of_the_package_and_the_release_of_vllm() -> None:
+    [version] = re.findall(r'^version = "(.+)"$', (REPOSITORY / "pyproject.toml").read_text(), re.M)
+    tag = f"{version}-vllm{RELEASE}"
+    dockerfile = IMAGE.read_text().splitlines()
+    assert f"ARG RELEASE={RELEASE}" in dockerfile
+    assert f"#   docker build -f deploy/Dockerfile -t midm-vllm:{tag} ." in dockerfile
+    assert str(MODEL["tag"]) == tag
     services = compose()["services"]
-    assert services["vllm-gpu"]["image"].endswith(f":{RELEASE}")
+    assert services["vllm-gpu"]["image"] == f"midm-vllm:{tag}"
+    assert services["vllm-cpu"]["image"] == f"midm-vllm:{tag}-cpu"
     assert services["vllm-cpu"]["build"]["args"]["BASE"].endswith(f":v{RELEASE}")
 
 

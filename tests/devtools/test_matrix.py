@@ -55,3 +55,17 @@ def test_a_release_that_is_not_in_the_matrix_is_refused(monkeypatch: pytest.Monk
         refusal = run_matrix(monkeypatch, *arguments)
         assert refusal is not None
         assert refusal.startswith(f"No such release here: {arguments[-1]}. There are {known}, ")
+
+
+def test_the_newest_release_is_looked_up_and_need_not_be_supported(
+    results: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = "WARNING: something\nvllm (9.9.1)\nAvailable versions: 9.9.1, 0.33.0\n"
+    run = matrix.run
+
+    def answer(*command: str) -> str:
+        return index if "index" in command else run(*command)
+
+    monkeypatch.setattr(matrix, "run", answer)
+    assert run_matrix(monkeypatch, "newest") is None
+    assert f"| 9.9.1 | {version('transformers')} | 3 passed |" in capsys.readouterr().out
