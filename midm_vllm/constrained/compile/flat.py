@@ -27,7 +27,7 @@ from midm_vllm.constrained.json_schema.keywords import (
     TYPES,
     UNDERSTOOD_BESIDE,
 )
-from midm_vllm.constrained.json_schema.values import canonical
+from midm_vllm.constrained.json_schema.values import canonical, types_of_value
 
 
 def compile_flat(context: Context, schema: Any, place: str, depth: int) -> Any:
@@ -53,7 +53,9 @@ def compile_flat(context: Context, schema: Any, place: str, depth: int) -> Any:
         compile_flat(context, each, place, depth) for each in schema.get("allOf", ())
     ]
     if "enum" in schema:
-        values = _writable_values(context, schema["enum"], place)
+        wanted = frozenset(schema.get("type", TYPES))
+        typed = [each for each in schema["enum"] if not wanted.isdisjoint(types_of_value(each))]
+        values = _writable_values(context, typed, place)
         if values is not None and not values:
             return False
         if values is not None and not ways:

@@ -163,6 +163,8 @@ def _is_plain(schema: Any, other_names: Collection[str]) -> bool:
         return True
     if not schema.keys() <= _PLAIN or not schema.get("patternProperties", {}).keys() <= other_names:
         return False
+    if "enum" in schema:
+        return bool(schema.keys() <= {"enum", "type"})
     bounds = [schema[key] for key in schema if key in _BOUNDS]
     if bounds and not (
         all(isinstance(each, int) and abs(each) < limits.MAX_UNVALIDATED_BOUND for each in bounds)
