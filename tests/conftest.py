@@ -2,7 +2,8 @@
 
 With `--unit` only the files of `UNIT` run, without vLLM, on any Python that it supports.
 A test marked `slow` (many processes, other releases, other frameworks, load) runs with `--all`, one
-marked `web` (in a browser, which has to be there) with `--web` alone.
+marked `web` (in a browser, which has to be there) with `--web` alone, and one marked `agents` (with
+real coding agents, 1.5 GB to install) with `--agents` alone.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--unit", action="store_true", help="run what needs neither vLLM nor torch")
     parser.addoption("--all", action="store_true", help="run the tests marked slow, too")
     parser.addoption("--web", action="store_true", help="run the tests in a browser, and no other")
+    parser.addoption(
+        "--agents", action="store_true", help="run the tests with real coding agents, and no other"
+    )
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -52,8 +56,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         served = [item for item in items if SERVERS.intersection(item.fixturenames)]
         config.hook.pytest_deselected(items=served)
         items[:] = [item for item in items if item not in served]
-    web = config.getoption("--web")
-    other = [item for item in items if web != bool(item.get_closest_marker("web"))]
+    apart = ("web", "agents")
+    chosen = {name for name in apart if config.getoption(f"--{name}")}
+    other = [item for item in items
+             if chosen != {name for name in apart if item.get_closest_marker(name)}]
     config.hook.pytest_deselected(items=other)
     items[:] = [item for item in items if item not in other]
     if not config.getoption("--all"):

@@ -29,6 +29,7 @@ OWN_ENVIRONMENTS = {
     "agents": REPOSITORY / "examples" / "requirements.txt",
     "instructor": REPOSITORY / "examples" / "requirements-instructor.txt",
     "semantic-kernel": REPOSITORY / "examples" / "requirements-semantic-kernel.txt",
+    "coding-agents": REPOSITORY / "tests" / "agents" / "requirements.txt",
     "javascript": REPOSITORY / "examples" / "javascript" / "requirements.txt",
     "trl": REPOSITORY / "examples" / "requirements-trl.txt",
     "bfcl": REPOSITORY / "scripts" / "evaluation" / "requirements-bfcl.txt",

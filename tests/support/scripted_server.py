@@ -20,6 +20,8 @@ from devtools.server import Server, run_server
 
 #: The environment variable that names a script's folder to the server.
 FOLDER = "SCRIPTED_MODEL"
+#: Of the scripted model, in tokens.
+CONTEXT = 131_072
 RESULT = f"{HEADER}tool{HEADER_END}"
 
 
@@ -87,10 +89,13 @@ def scripted_server(
     """
     script = Script(folder)
     script.write()
-    variables = {FOLDER: str(folder), "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-                 "VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1",
-                 "PYTHONPATH": os.pathsep.join(sys.path)}  # For the logits processor.
-    command = ["serve", str(checkpoint), "--enforce-eager", "--max-model-len", "131072",
+    # Two threads spin where they wait for each other; one is as fast at this size. The search path
+    # is for the logits processor.
+    variables = {FOLDER: str(folder), "VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": "1",
+                 "PYTHONPATH": os.pathsep.join(sys.path)}
+    # Coding agents' prompts are longer than the checkpoint's context: more positions are computed.
+    command = ["serve", str(checkpoint), "--enforce-eager",
+               "--hf-overrides", json.dumps({"max_position_embeddings": CONTEXT}),
                "--tool-call-parser", "midm-parser",
                "--logits-processors", "scripted_model:ScriptedModel", *arguments]
     with run_server(command, folder / "vllm.log", variables | (environment or {})) as server:
