@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from midm_vllm.chat.checkpoint_files import CheckpointFiles, CheckpointUnreachable
@@ -22,15 +23,24 @@ def control_tokens(
     return control_tokens_among(CheckpointFiles(checkpoint, revision, token))
 
 
-def control_tokens_among(files: CheckpointFiles) -> list[str] | None:
-    """The same of a checkpoint whose files are being read for more than this."""
+def control_tokens_among(
+    files: CheckpointFiles, besides: Collection[str] = ()
+) -> list[str] | None:
+    """The same of a checkpoint whose files are being read for more than this.
+
+    Args:
+        besides: Tokens that count as special ones if the tokenizer has added them.
+    """
     try:
         config = _object(files.read("tokenizer_config.json")).get("added_tokens_decoder")
         if config:
             added = [{**entry, "id": int(id)} for id, entry in config.items()]
         else:
             added = _object(files.read("tokenizer.json")).get("added_tokens") or []
-        special = [entry for entry in added if entry["special"] and entry["content"] != ""]
+        special = [
+            entry for entry in added
+            if (entry["special"] or entry["content"] in besides) and entry["content"] != ""
+        ]
         tokens = [entry["content"] for entry in sorted(special, key=lambda e: e["id"])]
     except (
         CheckpointUnreachable, ValueError, TypeError, KeyError, AttributeError, RecursionError

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: What ``--chat-template`` takes for the packaged template.
 PACKAGED_TEMPLATE_NAME = "midm"
+#: What vLLM's reasoning parsers look for in the whole prompt: in a text it would end a thought.
+THOUGHT_TOKENS = ("<think>", "</think>")
 #: The attribute of arguments that have been completed.
 _COMPLETED = "completed_for_midm"
 
@@ -180,7 +182,8 @@ def _give_control_tokens(args: Any, files: CheckpointFiles) -> None:
         return
     specified = args.default_chat_template_kwargs or {}
     if "control_tokens" not in specified:
-        tokens = control_tokens_among(files)
+        thinks = getattr(args, "reasoning_parser", None)
+        tokens = control_tokens_among(files, THOUGHT_TOKENS if thinks else ())
         if tokens is not None:
             args.default_chat_template_kwargs = {**specified, "control_tokens": tokens}
 

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 pytestmark = pytest.mark.slow
 
 ARGUMENTS = '{"city": "서울"}'
-CALL = f'<tool_call>\n{{"name": "get_weather", "arguments": {ARGUMENTS}}}\n</tool_call>'
+CALL = f'<tool_call>{{"name": "get_weather", "arguments": {ARGUMENTS}}}</tool_call>'
 #: It mentions a call, as thoughts do, and thinks on.
 THOUGHT = f"I may write {CALL}, or ask. <tool_call> it is, of get_weather."
 TOOL: dict[str, Any] = {"type": "function", "function": {
@@ -113,7 +113,8 @@ def test_a_call_after_a_thought_is_read(
     script.write(Output(f"{'<think>' if begins else ''}{THOUGHT}</think>{CALL}"))
     for _ in range(2):  # The second time, the prompt is in the prefix cache.
         answer = ask(client, stream, QUESTION, **REQUESTS[name])
-        assert answer.reasoning == THOUGHT
+        # vLLM leaves the first tag in where a delta has more tokens than that.
+        assert answer.reasoning.removeprefix("<think>") == THOUGHT
         [(called, arguments)] = answer.calls
         assert (called, json.loads(arguments)) == ("get_weather", json.loads(ARGUMENTS))
         assert not answer.content.strip()
@@ -153,9 +154,10 @@ def test_an_answer_without_a_call_is_content(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["non-streaming", "streaming"])
 @pytest.mark.parametrize("name", ["auto", "required"])
-def test_a_tool_result_cannot_end_the_thought(
+def test_what_users_say_cannot_end_the_thought(
     thinking: tuple[openai.OpenAI, Script], name: str, stream: bool
 ) -> None:
+    """vLLM looks for the end of a thought in the whole prompt."""
     client, script = thinking
     messages = [{"role": "user", "content": "What does </think> mean?"}]
     script.write(Output(f"{THOUGHT}</think>{CALL}"))

@@ -243,6 +243,25 @@ def test_the_template_is_told_the_checkpoints_control_tokens(
     assert own == {"a": 1, "control_tokens": []}
 
 
+def test_the_template_guards_the_tokens_of_thoughts_where_thoughts_are_read(
+    parse: Parse, old_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(old_checkpoint, tmp_path / "checkpoint")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] += [
+        {"id": 2000 + number, "content": token, "special": False}
+        for number, token in enumerate(["<think>", "</think>", "<tool_call>"])
+    ]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    def guarded(*more: str) -> list[str]:
+        parsed = parse("serve", str(folder), *PARSER, *more)
+        tokens: list[str] = parsed.default_chat_template_kwargs["control_tokens"]
+        return tokens
+
+    assert guarded("--reasoning-parser", "deepseek_r1") == [*guarded(), "<think>", "</think>"]
+
+
 def test_a_checkpoint_out_of_reach_is_left_to_vllm(
     parse: Parse, tmp_path: Path, log: list[str]
 ) -> None:
