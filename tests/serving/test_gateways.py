@@ -29,7 +29,7 @@ def litellm(server: Server, config: Path, log: Path) -> Iterator[openai.OpenAI]:
     port = free_port()
     command = [str(own_environment("gateways").with_name("litellm")), "--config", str(config),
                "--host", "127.0.0.1", "--port", str(port)]
-    environment = LITELLM | {"VLLM_URL": f"{server.url}/v1"}
+    environment = LITELLM | {"SERVER_URL": f"{server.url}/v1"}
     with running(command, port, "/health/liveliness", log, environment) as client:
         yield client
 

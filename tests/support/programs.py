@@ -17,7 +17,8 @@ OPTION = re.compile(r"(?<![\w-])--[a-zA-Z][\w-]*")
 #: Programs of other people: what their options are is theirs to say.
 FOREIGN = {"pip", "curl", "docker", "ray", "git", "pre-commit", "ollama", "llama-server", "npm",
            "node", "cargo", "jq", "cd", "export", "source", "kubectl", "uv", "hf", "lms",
-           "llama-cli", "cat", "twine", "cmake", "make", "vllm-rs", "helm", "cp", "sed"}
+           "llama-cli", "cat", "twine", "cmake", "make", "vllm-rs", "helm", "cp", "sed",
+           "litellm"}
 VLLM = str(Path(sys.executable).with_name("vllm"))
 
 
