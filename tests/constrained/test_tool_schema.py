@@ -425,6 +425,7 @@ FREE: list[tuple[Any, str, str, str]] = [
                  additionalProperties=False)), "'$ref' at $.a.*", '{"a": {"n1": 1}}', '{"a": 1}'),
     (one({"$dynamicRef": "#here"}, **RESOURCES), "'$dynamicRef' at $.a", '{"a": 1}', "{}"),
     (one({"$ref": "http://h/other"}, **RESOURCES), "'$ref' at $.a", '{"a": 1}', "{}"),
+    (one({"$ref": "http://[/x"}, **RESOURCES), "'$ref' at $.a", '{"a": 1}', "{}"),
     ({"$schema": "http://json-schema.org/draft-03/schema#",
       **one({"disallow": "null"})}, "'disallow' at $.a", '{"a": null}', "{}"),
     (members(unevaluatedProperties=False, **{"if": {"pattern": "x"}, "then": {"required": ["a"]}}),

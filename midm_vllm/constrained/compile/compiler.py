@@ -330,7 +330,8 @@ def _weight(flat: Any) -> int:
     if not isinstance(flat, dict):
         return 1
     parts = (flat.get(key) for key in ("properties", "required", "enum", "prefixItems"))
-    return 1 + sum(len(part) for part in parts if part) // 4
+    compared = len(flat.get("patternProperties", ())) * len(flat.get("properties", ()))
+    return 1 + sum(len(part) for part in parts if part) // 4 + 2 * compared
 
 
 def _evaluating(flat: Any, evaluates: bool) -> Any:

@@ -80,6 +80,9 @@ def _read_members(context: Context, schema: Schema, place: str) -> _Members:
     if not context.findings.charge(len(required) // 4, place):
         required = []
     patterns, may_have_others = _read_patterns(context, schema, place)
+    compared = len(patterns) * (len(schema.get("properties", ())) + len(required))
+    if not context.findings.charge(compared, place):
+        patterns, may_have_others = {}, True
     others = schema.get("additionalProperties")
     readable = {**schema, "patternProperties": patterns}
     properties = schema.get("properties", {})

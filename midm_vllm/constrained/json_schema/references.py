@@ -83,7 +83,7 @@ class Document:
         """What a reference in a resource means; None where that is not in the document."""
         uri, _, fragment = reference.partition("#")
         if uri:
-            joined = urljoin(resource.uri, uri) if resource.uri else uri
+            joined = _join(resource.uri, uri)
             if joined != resource.uri:
                 self._index()
                 found = self._resources.get(joined)
@@ -134,13 +134,20 @@ class Document:
         if uri.startswith("#") and len(uri) > 1:
             self._anchors.setdefault((around.uri, uri[1:]), schema)
         elif uri and schema is not self.root.schema:
-            uri = urljoin(around.uri, uri).rstrip("#")
+            uri = _join(around.uri, uri).rstrip("#")
             resource = self._resources.setdefault(uri, Resource(uri, schema, draft))
         self._resource_of[id(schema)] = resource
         for keyword in ("$anchor", "$dynamicAnchor"):
             if isinstance(schema.get(keyword), str) and not resource.ignores_siblings:
                 self._anchors.setdefault((resource.uri, schema[keyword]), schema)
         return resource
+
+
+def _join(base: str, reference: str) -> str:
+    try:
+        return urljoin(base, reference)
+    except ValueError:  # It is no URI.
+        return reference
 
 
 def _identifier(schema: Any, draft: int | None) -> str:

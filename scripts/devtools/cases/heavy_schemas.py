@@ -99,6 +99,9 @@ HEAVY: dict[str, Any] = {
         additionalProperties=True)),
     "900 patterns of names": members(
         patternProperties={f"^x{i}": text() for i in range(900)}, additionalProperties=False),
+    "300 names beside 30 patterns": members(
+        properties={f"n{i}": {} for i in range(300)},
+        patternProperties={f"^n{i}$": {} for i in range(30)}),
     "100 of 200 members": members(
         properties={f"m{i}": {} for i in range(200)}, minProperties=100),
     "two of eleven members, eight deep": _chosen(8),
