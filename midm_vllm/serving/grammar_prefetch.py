@@ -109,7 +109,7 @@ def install_prefetch(renderer_class: Any) -> None:
         is_ours = getattr(tool_parser, "structural_tag_model", None) == STRUCTURAL_TAG_MODEL
         if not (is_ours and getattr(request, "tools", None)):
             return await prepare(self, request, *arguments, **named)
-        level = int(getattr(parser, "tool_strict_level", 0))
+        level = int(getattr(parser, "tool_strict_level", None) or 0)  # None from 0.33.
         try:
             await _prefetch(request, level, self.renderer.get_tokenizer())
             return await prepare(self, request, *arguments, **named)

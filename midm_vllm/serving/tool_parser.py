@@ -122,7 +122,7 @@ class MidmToolParser(ToolParser):
 
         vLLM (from 0.24) calls this just before, with the server's strict level.
         """
-        self._strict_level = int(options.get("strict_level", 0))
+        self._strict_level = int(options.get("strict_level") or 0)
 
     def extract_tool_calls(
         self, model_output: str, request: ChatCompletionRequest
