@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,9 @@ def test_every_file_of_unit_tests_exists(pytestconfig: pytest.Config) -> None:
         plugin for plugin in pytestconfig.pluginmanager.get_plugins() if hasattr(plugin, "UNIT")
     ]
     assert [name for name in conftest.UNIT if not (REPOSITORY / "tests" / name).is_file()] == []
+
+
+def test_the_unit_tests_have_what_the_package_requires_but_vllm() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    required = {each for each in project["project"]["dependencies"] if not each.startswith("vllm")}
+    assert required <= set(project["dependency-groups"]["unit"])
