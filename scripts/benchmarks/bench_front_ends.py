@@ -47,7 +47,7 @@ async def measure(server: Server, streams: int, row: Row) -> None:
     limits = httpx.Limits(max_connections=streams)
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=600) as client:
         before, start = sum(process.cpu_times()[:2]), loop.time()
-        answers = await asyncio.gather(*(stream(client, "auto", row) for _ in range(streams)))
+        answers = await asyncio.gather(*(stream(client, {}, row) for _ in range(streams)))
         seconds, cpu = loop.time() - start, sum(process.cpu_times()[:2]) - before
     tokens = sum(map(count, answers))
     row.rates.append(tokens / seconds)

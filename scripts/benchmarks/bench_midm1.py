@@ -1,4 +1,4 @@
-"""Tokens per second of Mi:dm 1.0 in vLLM: 16 requests at once, about 100M random parameters.
+"""Tokens per second of Mi:dm 1.0 in vLLM: 16 requests at once, random parameters.
 
 Against the same network in plain torch with a key-value cache, as Transformers
 generates without PagedAttention: one request after another, and all of them as
@@ -22,8 +22,15 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-WIDTH, LAYERS, HEADS, INNER, VOCABULARY, POSITIONS = 768, 12, 12, 2048, 32000, 1024
+#: Width, layers, heads, inner width, vocabulary. The second is Mi:dm 1.0's as published.
+SHAPES = {
+    "100m": (768, 12, 12, 2048, 32000),
+    "7b": (4096, 32, 32, 10880, 72192),
+}
+POSITIONS = 1024
+ON_ONE_CARD: dict[str, Any] = {"gpu_memory_utilization": 0.4, "kv_cache_memory_bytes": 4 << 30}
 REQUESTS = 16
 CONTENDERS = {
     "midm": "Mi:dm 1.0 in vLLM",
@@ -33,33 +40,32 @@ CONTENDERS = {
 }
 
 
-def write_checkpoints(folder: Path) -> None:
-    from devtools.midm1_reference import PlainMidm
-    from transformers import LlamaConfig, LlamaForCausalLM
+def write_configurations(folder: Path, shape: str) -> None:
+    """The two networks' `config.json`; their weights are random, and made by who loads them."""
+    from devtools.midm1_reference import DEFAULTS
+    from transformers import LlamaConfig
 
-    midm = PlainMidm({
-        "n_embd": WIDTH, "n_layer": LAYERS, "n_head": HEADS, "n_inner": INNER,
-        "vocab_size": VOCABULARY, "n_positions": POSITIONS, "torch_dtype": "bfloat16",
-    }).randomize(0)
-    midm.weights = {name: weight.bfloat16() for name, weight in midm.weights.items()}
-    midm.save(folder / "midm")
-    llama = LlamaForCausalLM(LlamaConfig(
-        hidden_size=WIDTH, num_hidden_layers=LAYERS, num_attention_heads=HEADS,
-        intermediate_size=INNER, vocab_size=VOCABULARY, max_position_embeddings=POSITIONS,
-        tie_word_embeddings=True,
-    ))
-    llama.bfloat16().save_pretrained(folder / "llama")
-    print(
-        f"Parameters: {sum(w.numel() for w in midm.weights.values()) / 1e6:.0f}M in Mi:dm 1.0, "
-        f"{llama.num_parameters() / 1e6:.0f}M in the Llama."
+    width, layers, heads, inner, vocabulary = SHAPES[shape]
+    llama = LlamaConfig(
+        architectures=["LlamaForCausalLM"], dtype="bfloat16", hidden_size=width,
+        num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=inner,
+        vocab_size=vocabulary, max_position_embeddings=POSITIONS, tie_word_embeddings=True,
     )
+    llama.save_pretrained(folder / "llama")
+    (folder / "midm").mkdir()
+    (folder / "midm" / "config.json").write_text(json.dumps({
+        **DEFAULTS, "n_embd": width, "n_layer": layers, "n_head": heads, "n_inner": inner,
+        "vocab_size": vocabulary, "n_positions": POSITIONS, "torch_dtype": "bfloat16",
+    }))
 
 
-def make_prompts(length: int) -> list[list[int]]:
+def make_prompts(options: argparse.Namespace) -> list[list[int]]:
     import random
 
     chance = random.Random(0)
-    return [[chance.randrange(10, VOCABULARY) for _ in range(length)] for _ in range(REQUESTS)]
+    vocabulary = SHAPES[options.shape][-1]
+    return [[chance.randrange(10, vocabulary) for _ in range(options.prompt_tokens)]
+            for _ in range(REQUESTS)]
 
 
 def vllm_generation(checkpoint: Path, options: argparse.Namespace) -> Callable[[], None]:
@@ -67,18 +73,20 @@ def vllm_generation(checkpoint: Path, options: argparse.Namespace) -> Callable[[
         HF_HUB_OFFLINE="1", VLLM_NO_USAGE_STATS="1", VLLM_LOGGING_LEVEL="ERROR",
         VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="2",
     )
+    import torch
     from vllm import LLM, SamplingParams, TokensPrompt
 
+    # Contenders share a GPU: the memory of each is given, not measured.
+    memory = ON_ONE_CARD if torch.cuda.is_available() else {}
     llm = LLM(
-        str(checkpoint), skip_tokenizer_init=True, enforce_eager=not options.compile,
-        enable_prefix_caching=False, max_num_seqs=REQUESTS,
+        str(checkpoint), load_format="dummy", skip_tokenizer_init=True,
+        enforce_eager=not options.compile, enable_prefix_caching=False, max_num_seqs=REQUESTS,
+        **memory,
     )
     sampling = SamplingParams(
         temperature=0, max_tokens=options.new_tokens, ignore_eos=True, detokenize=False
     )
-    prompts = [
-        TokensPrompt(prompt_token_ids=ids) for ids in make_prompts(options.prompt_tokens)
-    ]
+    prompts = [TokensPrompt(prompt_token_ids=ids) for ids in make_prompts(options)]
 
     def generate() -> None:
         llm.generate(prompts, sampling, use_tqdm=False)
@@ -91,8 +99,9 @@ def plain_generation(
 ) -> Callable[[], None]:
     from devtools.midm1_reference import PlainMidm
 
-    plain = PlainMidm(json.loads((checkpoint / "config.json").read_text())).load(checkpoint)
-    prompts = make_prompts(options.prompt_tokens)
+    plain = PlainMidm(json.loads((checkpoint / "config.json").read_text())).randomize(0)
+    plain.weights = {name: weight.bfloat16() for name, weight in plain.weights.items()}
+    prompts = make_prompts(options)
 
     def generate() -> None:
         for start in range(0, REQUESTS, at_once):
@@ -152,6 +161,9 @@ def main() -> None:
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--compile", action="store_true", help="with vLLM's torch.compile")
+    parser.add_argument("--shape", choices=SHAPES, default="100m")
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS),
+                        help="midm, and whom to compare it with")
     parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -160,8 +172,8 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_checkpoints(folder)
-        contenders = {name: Contender(name, folder) for name in CONTENDERS}
+        write_configurations(folder, options.shape)
+        contenders = {name: Contender(name, folder) for name in options.contenders}
         try:
             for contender in contenders.values():
                 contender.run()  # Waits until it is loaded and warm.
@@ -181,14 +193,21 @@ def report(rounds: list[dict[str, dict[str, float]]], tokens: int) -> None:
         f"vLLM {version('vllm')}, torch {version('torch')}, {os.cpu_count()} cores, "
         f"{len(rounds)} rounds of {REQUESTS} requests at once"
     )
-    for name, title in CONTENDERS.items():
-        print(f"{title:28} {tokens / min(s[name]['wall'] for s in rounds):6.0f} tokens/s at best")
+    times_as_fast = {}
+    for name in rounds[0]:
+        best = tokens / min(s[name]["wall"] for s in rounds)
+        print(f"{CONTENDERS[name]:28} {best:6.0f} tokens/s at best")
         for measure in ("wall", "CPU"):
             ratios = sorted(s[name][measure] / s["midm"][measure] for s in rounds)
             print(
                 f"    Mi:dm 1.0 in vLLM is {median(ratios):.2f} times as fast by {measure} time "
                 f"({ratios[0]:.2f} to {ratios[-1]:.2f})"
             )
+            times_as_fast[name, measure] = median(ratios)
+    others = [name for name in rounds[0] if name != "midm"]
+    print("Mi:dm 1.0, times as fast: " + ", ".join(
+        f"{times_as_fast[name, 'wall']:.2f} of {CONTENDERS[name]}" for name in others
+    ))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ the same requests in turn, with many streams at once. Plain text is the same req
 `tool_choice` "none". Every answer must be the taught one to the last character: a parser that
 drops text would send less and seem cheap. Client, API server and engine share the machine's cores,
 so compare the rows of one run and no others.
+
+`--mini` measures on a GPU, with CUDA graphs and a network of Mi:dm 2.0 Mini's size.
 """
 
 from __future__ import annotations
@@ -27,19 +29,23 @@ import vllm
 from devtools.checkpoint import build
 from devtools.conversations import BY_NAME
 from devtools.server import Server, run_server
+from devtools.wide_checkpoint import widen
 from rich.console import Console
 from rich.table import Table
 
 MODEL = "midm-small"
 CONVERSATION = BY_NAME["long_call_with_escapes"]
 PARSERS = ("midm-parser", "hermes")
+#: Two servers share a GPU: the memory of each is given, not measured.
+ON_ONE_CARD = ["--gpu-memory-utilization", "0.4", "--kv-cache-memory-bytes", "2G",
+               "--max-model-len", "8192", "--max-num-seqs", "64"]
 # An engine's threads spin for a while after its last token, on the cores of the other server.
 PAUSE_SECONDS = 2.0
-# Server, tool choice; the first row is what the others are compared with.
-ROWS = {
-    "plain text": ("midm-parser", "none"),
-    "midm-parser": ("midm-parser", "auto"),
-    "hermes": ("hermes", "auto"),
+# Server, and what its requests have besides; the first row is what the others are compared with.
+ROWS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain text": ("midm-parser", {"tool_choice": "none"}),
+    "midm-parser": ("midm-parser", {"tool_choice": "auto"}),
+    "hermes": ("hermes", {"tool_choice": "auto"}),
 }
 
 
@@ -56,12 +62,12 @@ class Row:
     first_calls: list[float] = field(default_factory=list)
 
 
-async def stream(client: httpx.AsyncClient, tool_choice: str, row: Row) -> list[str]:
+async def stream(client: httpx.AsyncClient, more: dict[str, Any], row: Row) -> list[str]:
     """The lines of one streamed answer, read as lightly as a client can."""
     body: dict[str, Any] = {
         "model": MODEL, "messages": list(CONVERSATION.messages), "tools": list(CONVERSATION.tools),
-        "tool_choice": tool_choice, "temperature": 0, "max_completion_tokens": 2000,
-        "stream": True, "stream_options": {"include_usage": True},
+        "temperature": 0, "max_completion_tokens": 2000,
+        "stream": True, "stream_options": {"include_usage": True}, **more,
     }  # fmt: skip
     start, first, lines = time.perf_counter(), None, []
     async with client.stream("POST", "/v1/chat/completions", json=body) as response:
@@ -91,7 +97,7 @@ def count(lines: list[str]) -> int:
     return tokens
 
 
-async def measure(server: Server, streams: int, tool_choice: str, row: Row) -> None:
+async def measure(server: Server, streams: int, more: dict[str, Any], row: Row) -> None:
     """Run `streams` streams at once and add what they took to the row."""
     await asyncio.sleep(PAUSE_SECONDS)
     process = psutil.Process(server.process.pid)
@@ -99,7 +105,7 @@ async def measure(server: Server, streams: int, tool_choice: str, row: Row) -> N
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=600) as client:
         before, start = sum(process.cpu_times()[:2]), time.perf_counter()
         answers = await asyncio.gather(
-            *(stream(client, tool_choice, row) for _ in range(streams))
+            *(stream(client, more, row) for _ in range(streams))
         )
         seconds = time.perf_counter() - start
         cpu_seconds = sum(process.cpu_times()[:2]) - before
@@ -112,9 +118,9 @@ def bench(servers: dict[str, Server], streams: int, rounds: int) -> dict[str, Ro
     """Measure the rows in turn; their first turns, to warm up, do not count."""
     rows = {name: Row() for name in ROWS}
     for turn in range(rounds + 1):
-        for name, (parser, tool_choice) in ROWS.items():
+        for name, (parser, more) in ROWS.items():
             row = rows[name] if turn else Row()
-            asyncio.run(measure(servers[parser], streams, tool_choice, row))
+            asyncio.run(measure(servers[parser], streams, more, row))
     return rows
 
 
@@ -126,6 +132,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=7, help="default: %(default)s")
     parser.add_argument("--streams", type=int, nargs="+", default=[16, 64])
+    parser.add_argument(
+        "--mini", action="store_true", help="Mi:dm 2.0 Mini's size and CUDA graphs, on a GPU"
+    )
     options = parser.parse_args()
     console, checkpoint = Console(), build()
     table = Table(title=f"vLLM {vllm.__version__}, {date.today()}, {options.rounds} rounds")
@@ -133,10 +142,14 @@ def main() -> None:
     for column in ("streams", "answer", *columns):
         table.add_column(column, justify="right")
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        servers = {}
+        servers, ratios = {}, {}
+        engine = ["--enforce-eager"]
+        if options.mini:
+            checkpoint = widen(checkpoint, Path(folder) / "mini")
+            engine = ON_ONE_CARD
         for name in PARSERS:
             arguments = [
-                "serve", str(checkpoint), "--served-model-name", MODEL, "--enforce-eager",
+                "serve", str(checkpoint), "--served-model-name", MODEL, *engine,
                 "--enable-auto-tool-choice", "--tool-call-parser", name,
             ]  # fmt: skip
             log = Path(folder) / f"{name}.log"
@@ -145,6 +158,7 @@ def main() -> None:
             rows = bench(servers, streams, options.rounds)
             plain = statistics.median(rows["plain text"].rates)
             for name, row in rows.items():
+                ratios[f"{name}, {streams} streams"] = statistics.median(row.rates) / plain
                 table.add_row(
                     f"{streams}", name, median_and_range(row.rates),
                     f"{statistics.median(row.rates) / plain:.1%}",
@@ -153,6 +167,9 @@ def main() -> None:
                 )  # fmt: skip
             table.add_section()
     console.print(table)
+    print("Tokens/s of plain text's: " + "; ".join(
+        f"{name} {ratio:.1%}" for name, ratio in ratios.items() if not name.startswith("plain")
+    ))
 
 
 if __name__ == "__main__":
