@@ -19,6 +19,10 @@ LOG_IMPERFECT = "MIDM_VLLM_LOG_IMPERFECT"
 SCHEMA_NODES = "MIDM_VLLM_SCHEMA_NODES"
 #: ``reject`` rejects requests with content that the model cannot read, else it is replaced.
 UNREADABLE_PARTS = "MIDM_VLLM_UNREADABLE_PARTS"
+#: ``0`` leaves chat templates as they are: a text may then hold control tokens.
+TEMPLATE_GUARD = "MIDM_VLLM_TEMPLATE_GUARD"
+#: ``1`` lets a request turn the guard off with ``allow_control_tokens``.
+ALLOW_CONTROL_TOKENS = "MIDM_VLLM_ALLOW_CONTROL_TOKENS"
 #: vLLM's own switch for its Rust front end.
 VLLM_RUST_FRONTEND = "VLLM_USE_RUST_FRONTEND"
 
@@ -43,6 +47,16 @@ def vllm_rust_frontend() -> bool:
 def use_python_frontend() -> None:
     """Turn vLLM's Rust front end off, in this process and in those that it starts."""
     os.environ[VLLM_RUST_FRONTEND] = "0"
+
+
+def template_guard() -> bool:
+    """Whether chat templates keep control tokens out of the texts of a conversation."""
+    return os.environ.get(TEMPLATE_GUARD) != "0"
+
+
+def allow_control_tokens() -> bool:
+    """Whether a request may turn the guard of the chat template off."""
+    return _is_on(ALLOW_CONTROL_TOKENS)
 
 
 def log_imperfect() -> int:

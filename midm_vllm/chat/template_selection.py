@@ -67,6 +67,17 @@ def _choose(checkpoint: str, read: Callable[[str], str | None]) -> tuple[str | N
     return str(PACKAGED_TEMPLATE), "the checkpoint's own ignores tools"
 
 
+def own_template(files: CheckpointFiles) -> str | None:
+    """The checkpoint's only template; None if it has none, or several for different requests."""
+    try:
+        config = json.loads(files.read("tokenizer_config.json") or "{}").get("chat_template")
+        if isinstance(config, list) or files.read("additional_chat_templates/tool_use.jinja"):
+            return None
+        return _checkpoint_template(files.checkpoint, files.read)
+    except (CheckpointUnreachable, ValueError, AttributeError, RecursionError):
+        return None
+
+
 def handles_tools(template: str) -> bool:
     """Whether a Jinja chat template reads the variable ``tools`` anywhere.
 

@@ -127,12 +127,23 @@ def template(
             "makes a mask for training of.",
         ),
     ] = False,
+    guard: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="FILE_OR_MODEL",
+            help="Print this template, a file or a checkpoint's own, with the packaged one's guard "
+            "against control tokens in texts.",
+        ),
+    ] = None,
 ) -> None:
     """Print the packaged chat template's path, or the prompt that it renders."""
     from jinja2 import TemplateError
 
     from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, render_prompt, training_template
 
+    if guard is not None:
+        typer.echo(_guarded(guard).encode(), nl=False)
+        return
     if training:
         typer.echo(training_template(), nl=False)
         return
@@ -156,6 +167,31 @@ def template(
         # All but the first: JSON that is not a conversation, which a server rejects earlier.
         _give_up(str(error), error)
     typer.echo(prompt, nl=False)
+
+
+def _guarded(file_or_model: str) -> str:
+    """A template with the guard; a checkpoint's knows its control tokens, a file's their form."""
+    from midm_vllm.chat.checkpoint_files import CheckpointFiles
+    from midm_vllm.chat.control_tokens import control_tokens_among
+    from midm_vllm.chat.guard import CannotBeGuarded, guarded_template
+    from midm_vllm.chat.template_selection import own_template
+
+    tokens = None
+    try:
+        if Path(file_or_model).is_file():
+            text: str | None = Path(file_or_model).read_text("utf-8")
+        else:
+            files = CheckpointFiles(file_or_model)
+            text, tokens = own_template(files), control_tokens_among(files)
+        if text is None:
+            raise typer.BadParameter(
+                f"{file_or_model} is no file, and no checkpoint with one chat template that can be "
+                "read from here", param_hint="--guard",
+            )
+        return guarded_template(text, tokens)
+    except (CannotBeGuarded, OSError, UnicodeDecodeError) as error:
+        typer.echo(f"Cannot be guarded: {error}", err=True)
+        raise typer.Exit(1) from error
 
 
 def _read_request(file: TextIO) -> dict[str, Any]:

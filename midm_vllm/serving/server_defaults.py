@@ -54,17 +54,19 @@ def complete_arguments(
     if getattr(parsed, "tool_call_parser", None) != TOOL_PARSER_NAME:
         return
     has_model = _names_model(parsed, parser, args)
+    files = None
     try:
         grammar_backend.check(_backend(parsed))
         if envs.serving_defaults():
             is_choice_specified = _is_specified("enable_auto_tool_choice", parser, args)
-            _complete(parsed, is_choice_specified, has_model, server_logger(parsed))
+            files = _complete(parsed, is_choice_specified, has_model, server_logger(parsed))
     except (UnusableArgument, grammar_backend.UnusableBackend) as error:
         parser.error(str(error))
     # Not a default: without it the Rust front end, and the server with it, would end.
     choose_front_end(parsed)
     if parsed.tool_call_parser == TOOL_PARSER_NAME:
         _inline_template(parsed)
+        _guard_template(parsed, files, server_logger(parsed))
         _add_middleware(parsed)
         if has_model:
             setattr(parsed, _COMPLETED, True)
@@ -89,14 +91,16 @@ def complete_state(args: Any) -> None:
     """
     is_ours = getattr(args, "tool_call_parser", None) == TOOL_PARSER_NAME
     if is_ours and not getattr(args, _COMPLETED, False):
-        if envs.serving_defaults():
-            _complete(args, False, True, logging.getLogger("vllm.midm_vllm"))
+        logger = logging.getLogger("vllm.midm_vllm")
+        files = _complete(args, False, True, logger) if envs.serving_defaults() else None
         _inline_template(args)
+        _guard_template(args, files, logger)
 
 
 def _complete(
     args: Any, is_choice_specified: bool, has_model: bool, logger: logging.Logger
-) -> None:
+) -> CheckpointFiles | None:
+    """Returns the checkpoint's files, where they can be read."""
     if not args.enable_auto_tool_choice and not is_choice_specified:
         args.enable_auto_tool_choice = True
         logger.info(
@@ -104,7 +108,7 @@ def _complete(
             "--no-enable-auto-tool-choice or %s=0 leaves it off.",
             TOOL_PARSER_NAME, envs.SERVING_DEFAULTS,
         )
-    _complete_template(args, has_model, logger)
+    return _complete_template(args, has_model, logger)
 
 
 def _inline_template(args: Any) -> None:
@@ -115,7 +119,9 @@ def _inline_template(args: Any) -> None:
         args.chat_template = ascii_template()
 
 
-def _complete_template(args: Any, has_model: bool, logger: logging.Logger) -> None:
+def _complete_template(
+    args: Any, has_model: bool, logger: logging.Logger
+) -> CheckpointFiles | None:
     from midm_vllm.chat.checkpoint_files import CheckpointFiles
     from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
     from midm_vllm.chat.template_selection import choose_template_among
@@ -125,7 +131,7 @@ def _complete_template(args: Any, has_model: bool, logger: logging.Logger) -> No
     elif args.chat_template is not None:
         _check_template_file(args.chat_template, logger)
     if not has_model:
-        return  # vLLM's default model is not what is served: there is no checkpoint to read.
+        return None  # vLLM's default model is not what is served: no checkpoint can be read.
     files = CheckpointFiles(*_tokenizer(args))  # Of a hub that does not answer, once.
     if args.chat_template is None:
         choice = choose_template_among(files)
@@ -137,9 +143,8 @@ def _complete_template(args: Any, has_model: bool, logger: logging.Logger) -> No
             choice.reason, PACKAGED_TEMPLATE_NAME, envs.SERVING_DEFAULTS,
         )
         if not choice.known:
-            return  # Its other files cannot be read either.
-    if args.chat_template in (None, str(PACKAGED_TEMPLATE)):
-        _give_control_tokens(args, files)
+            return None  # Its other files cannot be read either.
+    return files
 
 
 def _check_template_file(template: Any, logger: logging.Logger) -> None:
@@ -171,21 +176,40 @@ def _files_are_utf8() -> bool:
     return codecs.lookup(locale.getpreferredencoding(False)).name == "utf-8"
 
 
-def _give_control_tokens(args: Any, files: CheckpointFiles) -> None:
-    """Let the template guard the checkpoint's own special tokens, in place of all that look so.
-
-    Older releases have no default arguments of templates; there it goes by the form.
-    """
+def _guard_template(args: Any, files: CheckpointFiles | None, logger: logging.Logger) -> None:
+    """Give vLLM the template's text, with the guard against control tokens in texts."""
     from midm_vllm.chat.control_tokens import control_tokens_among
+    from midm_vllm.chat.guard import CannotBeGuarded, guarded_template, is_guarded
+    from midm_vllm.chat.template_selection import own_template
 
-    if not hasattr(args, "default_chat_template_kwargs"):
+    given = args.chat_template
+    if not envs.serving_defaults() or given is files is None:
         return
-    specified = args.default_chat_template_kwargs or {}
-    if "control_tokens" not in specified:
-        thinks = getattr(args, "reasoning_parser", None)
-        tokens = control_tokens_among(files, THOUGHT_TOKENS if thinks else ())
-        if tokens is not None:
-            args.default_chat_template_kwargs = {**specified, "control_tokens": tokens}
+    thoughts = THOUGHT_TOKENS if getattr(args, "reasoning_parser", None) else ()
+    tokens = None if files is None else control_tokens_among(files, thoughts)
+    try:
+        text = own_template(files) if files and given is None else Path(given).read_text("utf-8")
+    except (OSError, ValueError):
+        text = given  # The text itself; or vLLM reports what is wrong with the file.
+    specified = getattr(args, "default_chat_template_kwargs", None) or {}
+    try:
+        if envs.template_guard():
+            if text is None:
+                raise CannotBeGuarded("the checkpoint has no template, or several")
+            args.chat_template = guarded_template(
+                text,
+                specified.get("control_tokens", tokens),
+                may_allow=envs.allow_control_tokens() or "allow_control_tokens" in specified,
+            )
+        elif text is not None and is_guarded(text):
+            args.chat_template = f"{{%- set allow_control_tokens = true -%}}\n{text}"
+    except CannotBeGuarded as error:
+        logger.warning(
+            "The chat template is used as it is, because it cannot be guarded: %s. A text of a "
+            "conversation that holds a control token can forge a turn. --chat-template %s names "
+            "the packaged template, %s=0 silences this.",
+            error, PACKAGED_TEMPLATE_NAME, envs.TEMPLATE_GUARD,
+        )
 
 
 def _tokenizer(args: Any) -> tuple[str, str | None, str | bool | None]:

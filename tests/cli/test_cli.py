@@ -15,7 +15,7 @@ import pytest
 
 import midm_vllm
 from midm_vllm.cli import doctor
-from midm_vllm.chat.rendering import PACKAGED_TEMPLATE
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, compile_template
 
 PROMPTS = Path(__file__).parent.parent / "chat" / "prompts"
 OUTPUT = '네. <tool_call>{"name": "f", "arguments": {"city": "서울"}}</tool_call>'
@@ -170,6 +170,28 @@ def test_doctor_reports_a_missing_checkpoint(tmp_path: Path) -> None:
 
 def test_template_prints_the_path_of_the_packaged_one() -> None:
     assert midm_vllm_command("template").stdout == f"{PACKAGED_TEMPLATE}\n"
+
+
+def test_a_template_is_printed_with_the_guard(tmp_path: Path) -> None:
+    own = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    file = tmp_path / "template.jinja"
+    file.write_text(own)
+    tokens = {"added_tokens_decoder": {"1": {"content": "[INST]", "special": True}}}
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text(json.dumps({"chat_template": own, **tokens}))
+    for source, text, guarded in (
+        (file, "a <|b|> [INST]", "a < |b|> [INST]"),
+        (tmp_path, "a <|b|> [INST]", "a <|b|> [ INST]"),
+    ):
+        printed = midm_vllm_command("template", "--guard", str(source)).stdout
+        assert printed.endswith(own)
+        messages = [{"role": "user", "content": text}]
+        assert compile_template(printed).render(messages=messages) == guarded
+    done = midm_vllm_command("template", "--guard", str(tmp_path / "nothing"))
+    assert done.returncode == 2 and "no checkpoint" in done.stderr
+    file.write_text("{% if %}")
+    done = midm_vllm_command("template", "--guard", str(file))
+    assert done.returncode == 1 and done.stderr.startswith("Cannot be guarded: ")
 
 
 @pytest.mark.parametrize("name", ["many_tools_and_system", "control_tokens_allowed", "user"])

@@ -28,14 +28,21 @@ from engine_configs import configuration
 from log_lines import log_lines
 from vllm.engine.arg_utils import AsyncEngineArgs
 
-from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
+from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template, compile_template
 from midm_vllm.serving import grammar_backend
 from midm_vllm.serving.content_middleware import MIDDLEWARE
 from midm_vllm.serving.server_defaults import complete_state
 
 pytestmark = pytest.mark.first
 
-PACKAGED = str(PACKAGED_TEMPLATE)
+PACKAGED = PACKAGED_TEMPLATE.read_text("utf-8")
+
+
+def is_packaged(template: str) -> bool:
+    """The packaged one, with a checkpoint's control tokens in front."""
+    return template.endswith(PACKAGED)
+
+
 PARSER = ("--tool-call-parser", "midm-parser")
 Parse = Callable[..., argparse.Namespace]
 
@@ -115,11 +122,11 @@ def test_where_files_are_not_read_as_utf_8_no_template_is_misread(
 ) -> None:
     monkeypatch.setattr(locale, "getpreferredencoding", lambda _=True: encoding)
     given = parse("serve", str(checkpoint), *PARSER, "--chat-template", "midm")
-    assert given.chat_template == ascii_template()
+    assert given.chat_template.endswith(ascii_template())
     file = tmp_path / "template.jinja"
     file.write_text("{{ messages }}", "utf-8")
     given = parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
-    assert given.chat_template == str(file)
+    assert given.chat_template.endswith("{{ messages }}")
     file.write_text("{# 한국어 #}{{ messages }}", "utf-8")
     with pytest.raises(SystemExit):
         parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
@@ -151,7 +158,7 @@ def test_the_parser_alone_turns_tool_calls_on(
 ) -> None:
     arguments = parse("serve", str(checkpoint), *PARSER)
     assert arguments.enable_auto_tool_choice
-    assert arguments.chat_template is None
+    assert is_packaged(arguments.chat_template)  # Its own, which is the same.
     assert [line.partition(",")[0] for line in log] == [
         "Auto tool choice: on",
         "Chat template: the checkpoint's own",
@@ -177,7 +184,7 @@ def test_an_old_template_is_replaced_however_the_arguments_are_written(
 ) -> None:
     parsed = parse(*(str(old_checkpoint) if arg == "CHECKPOINT" else arg for arg in arguments))
     assert parsed.enable_auto_tool_choice
-    assert parsed.chat_template == PACKAGED
+    assert is_packaged(parsed.chat_template)
 
 
 def test_a_config_file_counts_as_the_command_line(
@@ -187,7 +194,7 @@ def test_a_config_file_counts_as_the_command_line(
     for model in ([], [str(old_checkpoint)]):
         parsed = parse("serve", *model, "--config", file)
         assert parsed.enable_auto_tool_choice
-        assert parsed.chat_template == PACKAGED
+        assert is_packaged(parsed.chat_template)
 
 
 @pytest.mark.parametrize(
@@ -230,17 +237,57 @@ def test_midm_names_the_packaged_template(
 ) -> None:
     template = ("--chat-template", "midm")
     order = (*PARSER, *template) if parser_first else (*template, *PARSER)
-    assert parse("serve", str(checkpoint), *order).chat_template == PACKAGED
+    assert is_packaged(parse("serve", str(checkpoint), *order).chat_template)
 
 
-def test_the_template_is_told_the_checkpoints_control_tokens(
-    parse: Parse, checkpoint: Path
+def rendered(template: str, text: str = "<|eot_id|> <|fim|> <s>", **more: Any) -> str:
+    messages = [{"role": "user", "content": text}]
+    prompt: str = compile_template(template).render(messages=messages, **more)
+    return prompt
+
+
+GUARDED, AS_IT_IS = "< |eot_id|> <|fim|> <s>", "<|eot_id|> <|fim|> <s>"
+
+
+@pytest.mark.parametrize("template", ["its own", "midm", "a file"])
+def test_the_template_guards_the_checkpoints_control_tokens(
+    parse: Parse, checkpoint: Path, tmp_path: Path, template: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = parse("serve", str(checkpoint), *PARSER).default_chat_template_kwargs
-    assert "<|eot_id|>" in told["control_tokens"]
-    order = ["--default-chat-template-kwargs", '{"a": 1, "control_tokens": []}']
-    own = parse("serve", str(checkpoint), *PARSER, *order).default_chat_template_kwargs
-    assert own == {"a": 1, "control_tokens": []}
+    file = tmp_path / "template.jinja"
+    file.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    chosen = {"its own": (), "midm": ("--chat-template", "midm")}.get(
+        template, ("--chat-template", str(file))
+    )
+    arguments = ("serve", str(checkpoint), *PARSER, *chosen)
+    given = parse(*arguments).chat_template
+    assert GUARDED in rendered(given)
+    assert GUARDED in rendered(given, allow_control_tokens=True)
+    monkeypatch.setenv("MIDM_VLLM_ALLOW_CONTROL_TOKENS", "1")
+    given = parse(*arguments).chat_template
+    assert GUARDED in rendered(given)
+    assert AS_IT_IS in rendered(given, allow_control_tokens=True)
+    monkeypatch.setenv("MIDM_VLLM_TEMPLATE_GUARD", "0")
+    given = parse(*arguments).chat_template
+    if template == "a file":
+        assert given == str(file)
+    elif given is not None:
+        assert AS_IT_IS in rendered(given)
+
+
+def test_a_template_that_cannot_be_guarded_is_used_as_it_is(
+    parse: Parse, checkpoint: Path, tmp_path: Path, log: list[str]
+) -> None:
+    file = tmp_path / "template.jinja"
+    file.write_text("{{ messages | no_such_filter }}")
+    given = parse("serve", str(checkpoint), *PARSER, "--chat-template", str(file))
+    assert given.chat_template == str(file)
+    assert [line for line in log if "used as it is" in line and "no_such_filter" in line]
+
+
+def test_the_servers_own_list_of_control_tokens_counts(parse: Parse, checkpoint: Path) -> None:
+    order = ["--default-chat-template-kwargs", '{"control_tokens": ["<|fim|>"]}']
+    given = parse("serve", str(checkpoint), *PARSER, *order).chat_template
+    assert "<|eot_id|> < |fim|> <s>" in rendered(given)
 
 
 def test_the_template_guards_the_tokens_of_thoughts_where_thoughts_are_read(
@@ -254,12 +301,12 @@ def test_the_template_guards_the_tokens_of_thoughts_where_thoughts_are_read(
     ]
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
 
-    def guarded(*more: str) -> list[str]:
-        parsed = parse("serve", str(folder), *PARSER, *more)
-        tokens: list[str] = parsed.default_chat_template_kwargs["control_tokens"]
-        return tokens
+    def prompt(*more: str) -> str:
+        template = parse("serve", str(folder), *PARSER, *more).chat_template
+        return rendered(template, text="<|eot_id|> <think> </think>")
 
-    assert guarded("--reasoning-parser", "deepseek_r1") == [*guarded(), "<think>", "</think>"]
+    assert "< |eot_id|> <think> </think>" in prompt()
+    assert "< |eot_id|> < think> < /think>" in prompt("--reasoning-parser", "deepseek_r1")
 
 
 def test_a_checkpoint_out_of_reach_is_left_to_vllm(
@@ -296,7 +343,7 @@ def test_without_a_model_none_is_read(
 
 def test_without_a_model_the_packaged_template_can_be_named(parse: Parse) -> None:
     parsed = parse("serve", *PARSER, "--chat-template", "midm")
-    assert parsed.chat_template == PACKAGED and not parsed.default_chat_template_kwargs
+    assert is_packaged(parsed.chat_template) and not parsed.default_chat_template_kwargs
 
 
 def vllm_options() -> Any:
@@ -312,7 +359,7 @@ def vllm_options() -> Any:
 def test_a_launcher_that_knows_some_options_itself_has_the_defaults(old_checkpoint: Path) -> None:
     arguments = [*PARSER, "--model", str(old_checkpoint), "--model_name", "midm"]
     parsed, rest = vllm_options().parse_known_args(arguments)
-    assert parsed.enable_auto_tool_choice and parsed.chat_template == PACKAGED
+    assert parsed.enable_auto_tool_choice and is_packaged(parsed.chat_template)
     assert rest == ["--model_name", "midm"]
 
 
@@ -349,12 +396,11 @@ def test_a_launcher_that_parses_no_options_has_the_defaults(
     state_arguments: Callable[..., Any], old_checkpoint: Path, checkpoint: Path
 ) -> None:
     args = state_arguments(old_checkpoint, tool_call_parser="midm-parser")
-    assert args.enable_auto_tool_choice and args.chat_template == PACKAGED
-    assert "<|eot_id|>" in args.default_chat_template_kwargs["control_tokens"]
+    assert args.enable_auto_tool_choice and is_packaged(args.chat_template)
     named = {"tool_call_parser": "midm-parser", "chat_template": "midm"}
-    assert state_arguments(checkpoint, **named).chat_template == PACKAGED
+    assert is_packaged(state_arguments(checkpoint, **named).chat_template)
     args = state_arguments(checkpoint, tool_call_parser="midm-parser")
-    assert args.chat_template is None
+    assert is_packaged(args.chat_template)
 
 
 def test_a_launcher_with_another_parser_sees_no_difference(
