@@ -136,6 +136,7 @@ def placed(pieces: list[Any]) -> list[int]:
     return sorted(range(len(pieces)), key=key)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(OTHERS | RESULT | ANSWER, max_size=12), min_size=1, max_size=8))
 def test_any_conversation_is_read_in_the_documented_order(many: list[list[Any]]) -> None:
     many = [["user", *pieces] for pieces in many]
