@@ -16,7 +16,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from midm_vllm.compat import engine_config
@@ -92,21 +92,37 @@ def _complete_arguments(module: ModuleType) -> None:
 
 
 def _complete_state(module: ModuleType) -> None:
-    """Complete the arguments of launchers that make them without vLLM's argument parser."""
+    """Complete the arguments of launchers that make them without vLLM's argument parser.
+
+    Ray Serve LLM imports the function before vLLM loads its plugins. So the function itself is
+    changed, and not the attribute of its module.
+    """
     init_app_state = module.init_app_state
     if hasattr(init_app_state, _COMPLETED):  # Both modules may hold the function.
         return
     signature = inspect.signature(init_app_state)
+    original = FunctionType(
+        init_app_state.__code__, init_app_state.__globals__, init_app_state.__name__,
+        init_app_state.__defaults__, init_app_state.__closure__,
+    )
+    original.__kwdefaults__ = init_app_state.__kwdefaults__
 
-    @functools.wraps(init_app_state)
-    async def complete_and_init(*arguments: Any, **named: Any) -> Any:
+    async def complete_and_init(arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
         from midm_vllm.serving.server_defaults import complete_state
 
         complete_state(signature.bind(*arguments, **named).arguments["args"])
-        return await init_app_state(*arguments, **named)
+        return await original(*arguments, **named)
 
-    setattr(complete_and_init, _COMPLETED, True)
-    module.init_app_state = complete_and_init  # type: ignore[attr-defined]
+    setattr(init_app_state, _COMPLETED, complete_and_init)
+    init_app_state.__signature__ = signature
+    init_app_state.__code__ = _init_app_state.__code__
+    init_app_state.__defaults__ = init_app_state.__kwdefaults__ = None
+
+
+async def _init_app_state(*arguments: Any, **named: Any) -> Any:
+    # This code runs in vLLM's function, where the name is the function's own.
+    completed = init_app_state.completed_for_midm  # type: ignore[name-defined]  # noqa: F821
+    return await completed(arguments, named)
 
 
 def _observe_engine(module: ModuleType) -> None:
