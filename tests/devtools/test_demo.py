@@ -63,11 +63,11 @@ def test_the_demo_streams_a_call_runs_it_and_streams_the_answer(
 
 def test_in_a_picture_a_hangul_syllable_is_two_cells_wide(tmp_path: Path) -> None:
     console = Console(record=True, width=20, file=io.StringIO())
-    console.print("a 평")
+    console.print("a 평평b")
     save_svg(console, tmp_path / "picture.svg")
     texts = ElementTree.parse(tmp_path / "picture.svg").iter("{http://www.w3.org/2000/svg}text")
-    widths = {text.text: text.get("textLength") for text in texts}
-    assert widths["a\xa0평"] == "48.8"  # Four cells of 12.2 each.
+    places = {text.text: text.get("x") for text in texts}
+    assert places["a\xa0평평b"] == "0 12.2 24.4 48.8 73.2"  # Cells of 12.2 each.
 
 
 @pytest.mark.parametrize("ending, status", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from devtools.checkpoint import REPOSITORY
 from markdown_it import MarkdownIt
@@ -19,6 +20,11 @@ MARKDOWN = MarkdownIt("commonmark").enable("table")
 NOT_OURS = {".venv", ".cache", ".pytest_cache", "build", "dist", "shared", "node_modules"}
 #: A command line of a program whose options can be looked up begins with one of these.
 PROMPT = "$ "
+#: Where the repository's files are read: pages, and pictures.
+ADDRESSES = (
+    "https://github.com/midm-vllm/midm-vllm/blob/main/",
+    "https://raw.githubusercontent.com/midm-vllm/midm-vllm/main/",
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,20 @@ def targets(page: Path) -> list[str]:
         for token in inline(page)
         if token.type in ("link_open", "image")
     ]
+
+
+def local(target: str, page: Path = REPOSITORY / "README.md") -> Path | None:
+    """The file that a link of a page leads to; None for a link to elsewhere.
+
+    The READMEs link with the repository's address, so that the links work on PyPI.
+    """
+    path = unquote(target).partition("#")[0]
+    for prefix in ADDRESSES:
+        if path.startswith(prefix):
+            return REPOSITORY / path.removeprefix(prefix)
+    if "://" in path or path.startswith("mailto:"):
+        return None
+    return (page.parent / path).resolve() if path else page
 
 
 def anchors(page: Path) -> set[str]:

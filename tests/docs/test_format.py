@@ -1,4 +1,4 @@
-"""The examples of docs/markup.md are what the template writes and the reader reads."""
+"""The examples of docs/reference/format.md are what the template writes and the reader reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from documents import Block, blocks
 from midm_vllm.chat import render_prompt
 from midm_vllm.offline import parse, parse_stream
 
-PAGE = REPOSITORY / "docs" / "markup.md"
+PAGE = REPOSITORY / "docs" / "reference" / "format.md"
 
 
 def examples(given: str, wanted: str) -> list[tuple[Block, Block]]:

@@ -135,16 +135,25 @@ def save_svg(console: Console, file: Path) -> None:
     # Nothing from the network, fonts that have Hangul, and Latin letters as wide as they are.
     drawn = re.sub(r"@font-face\s*{[^}]*}\s*|font-variant-east-asian:[^;]*;\s*", "", drawn)
     drawn = drawn.replace("Fira Code, monospace", f"{PICTURE_FONTS}, monospace")
-    drawn = re.sub(r'textLength="([^"]+)"([^>]*)>([^<]*)', _in_cells, drawn)
+    drawn = re.sub(r'x="([^"]+)" y="([^"]+)" textLength="([^"]+)"([^>]*)>([^<]*)', _in_cells, drawn)
     file.write_text(drawn, "utf-8")
 
 
 def _in_cells(text: re.Match[str]) -> str:
-    """rich (15.0) gives each character one cell's width; a Hangul syllable has two."""
-    length, attributes, drawn = text.groups()
+    """Place each character of a text with Hangul by itself, a syllable in two cells.
+
+    rich (15.0) gives the text's length alone, and viewers spread the letters over it unevenly.
+    """
+    x, y, length, attributes, drawn = text.groups()
     shown = html.unescape(drawn)
-    length = float(length) * cell_len(shown) / max(len(shown), 1)
-    return f'textLength="{length:g}"{attributes}>{drawn}'
+    if cell_len(shown) == len(shown):
+        return text[0]
+    cell = float(length) / len(shown)
+    places, at = [], float(x)
+    for letter in shown:
+        places.append(f"{at:g}")
+        at += cell * cell_len(letter)
+    return f'x="{" ".join(places)}" y="{y}"{attributes}>{drawn}'
 
 
 def main() -> None:

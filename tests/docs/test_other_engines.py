@@ -1,4 +1,4 @@
-"""The Transformers program of docs/elsewhere.md, with the small checkpoint."""
+"""The Transformers program of docs/guides/other-engines.md, with the small checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from documents import blocks
 def test_transformers_calls_and_answers(checkpoint: Path) -> None:
     [program] = [
         block.text
-        for block in blocks(REPOSITORY / "docs" / "elsewhere.md", "python")
+        for block in blocks(REPOSITORY / "docs" / "guides" / "other-engines.md", "python")
         if "AutoModelForCausalLM" in block.text
     ]
     for theirs, here in [
