@@ -14,6 +14,7 @@ from documents import commands, inline, name, pages
 from programs import OPTION, VLLM, help_command, options, said_options, words
 
 import midm_vllm
+from midm_vllm import envs
 
 pytestmark = pytest.mark.first
 
@@ -69,6 +70,14 @@ def test_variables_exist(page: Path) -> None:
             assert variable in ours, f"{variable}: the package reads no such variable"
         else:
             assert variable in vllm.envs.environment_variables, f"{variable}: vLLM has none"
+
+
+def test_the_reference_lists_every_variable_of_the_package() -> None:
+    ours = {value for value in vars(envs).values() if str(value).startswith("MIDM_")}
+    page = (REPOSITORY / "docs" / "reference" / "configuration.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(MIDM_\w+)` \|", page, re.MULTILINE)
+    assert set(listed) == ours
+    assert len(listed) == len(ours)
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
