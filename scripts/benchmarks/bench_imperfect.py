@@ -9,7 +9,7 @@ names. Where arguments are missing, `{}` is taken as meant.
 
 The ways are those that midm-parser repairs, so that it is right in all says only that it does what
 it claims; how often a model writes which way, the table does not know. Needs no model and no
-server. The numbers are in docs/metrics.md.
+server. The numbers are in docs/guides/monitoring.md.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a tool parser costs the API server for each streamed delta; draws docs/numbers.md's plot.
+"""What a tool parser costs the API server for each streamed delta; draws docs/benchmarks.md's plot.
 
 Every parser runs inside vLLM's own streaming glue (`Parser.parse_delta`), on the same deltas of
 one long call, in one process. The floor is that glue around a parser that only builds the reply,

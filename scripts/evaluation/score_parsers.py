@@ -7,7 +7,7 @@ model. The leaderboard's checker says what of it is right. "vendor-style" is the
 parser that KT published, written here (`vendor_style.py`).
 
 How often a model writes which way, the table does not know; as taught it reads what any parser
-should. The numbers are in docs/evaluation.md.
+should. The numbers are in docs/guides/evaluation.md.
 """
 
 from __future__ import annotations

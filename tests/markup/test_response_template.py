@@ -25,7 +25,7 @@ REQUEST = ChatCompletionRequest(
 )
 TOKENIZER = SimpleNamespace(get_vocab=dict, decode=lambda ids, **_: "")
 #: Rows of the table that it reads otherwise than `midm-parser`, in one piece or streamed.
-#: A new row that it misreads belongs here; docs/elsewhere.md has the figure.
+#: A new row that it misreads belongs here; docs/guides/other-engines.md has the figure.
 NOT_READ = {
     # The call has no arguments: streamed, they are "" where `midm-parser` sends {}.
     "no arguments", "a trailing comma before the call is certain", "null arguments",

@@ -244,7 +244,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_the_page_and_the_dashboard_name_the_counters_there_are() -> None:
-    page = (DOCS / "metrics.md").read_text("utf-8")
+    page = (DOCS / "guides" / "monitoring.md").read_text("utf-8")
     dashboard = json.loads((DOCS / "grafana.json").read_text("utf-8"))
     queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert set(re.findall(r"midm_\w+", page)) == NAMES.keys()
@@ -257,7 +257,7 @@ def test_the_page_and_the_dashboard_name_the_counters_there_are() -> None:
 def test_queries_ask_for_labels_and_values_that_there_are() -> None:
     stream(BY_ID["plain text"], 7)
     samples = [sample for metric in REGISTRY.collect() for sample in metric.samples]
-    page = (DOCS / "metrics.md").read_text("utf-8")
+    page = (DOCS / "guides" / "monitoring.md").read_text("utf-8")
     dashboard = json.loads((DOCS / "grafana.json").read_text("utf-8"))
     queries = [
         *re.findall(r"```promql\n(.*?)```", page, re.DOTALL),
