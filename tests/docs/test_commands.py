@@ -20,7 +20,9 @@ pytestmark = pytest.mark.first
 
 #: Options of programs other than vLLM's server and the repository's, in running text.
 OTHERS = {"--no-deps", "--target", "--upgrade", "--env", "--volume", "--gpus", "--ipc", "--user",
-          "--build-arg", "--follow"}
+          "--build-arg", "--follow",
+          # Of coding agents, NVIDIA Dynamo, pip and twine.
+          "--system-prompt", "--provider", "--model", "--dyn-structural-tag", "--group", "--strict"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
