@@ -21,7 +21,7 @@ from tokenizers import Tokenizer
 pytestmark = pytest.mark.first
 
 QUESTION = [{"role": "user", "content": "?"}]
-REASON = r"the tool \W*f\W* cannot be held to its schema: .*contains.* at \$\.a"
+REASON = r"the tool \W*f\W* cannot be constrained to its schema: .*contains.* at \$\.a"
 UNSUPPORTED = {
     "type": "object", "required": ["a"], "additionalProperties": False,
     "properties": {"a": {"type": "array", "contains": {"type": "null"}, "maxItems": 2,
@@ -142,7 +142,7 @@ def test_without_strict_it_is_enforced_but_for_that_place_in_all_apis(
         "type": "array", "maxItems": 2, "items": {"type": "boolean"}}}}
     for arguments in written:
         jsonschema.validate(json.loads(arguments), held)
-    assert untrained.log.read_text("utf-8").count("not held to 'contains' at $.a") == 1
+    assert untrained.log.read_text("utf-8").count("Not enforced in the arguments of the tool 'f': 'contains' at $.a") == 1
 
 
 def test_a_tool_that_is_not_strict_may_have_any_schema(client: openai.OpenAI) -> None:
