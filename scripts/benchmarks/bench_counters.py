@@ -2,7 +2,8 @@
 
 Both are `midm-parser`; the one that does not count has a tally in its place that does nothing.
 An output is streamed by the one and then by the other, thousands of times, so that what else the
-machine does falls on both; measured is the thread's CPU time. The numbers are in docs/benchmarks.md.
+machine does falls on both; measured is the thread's CPU time. The figures are in
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
