@@ -22,7 +22,8 @@ pytestmark = pytest.mark.first
 OTHERS = {"--no-deps", "--target", "--upgrade", "--env", "--volume", "--gpus", "--ipc", "--user",
           "--build-arg", "--follow",
           # Of coding agents, NVIDIA Dynamo, pip and twine.
-          "--system-prompt", "--provider", "--model", "--dyn-structural-tag", "--group", "--strict"}
+          "--system-prompt", "--provider", "--model", "--tool-format", "--edit-format",
+          "--dyn-structural-tag", "--group", "--strict", "--ignore-scripts"}
 
 
 @pytest.mark.parametrize("page", pages(), ids=name)
