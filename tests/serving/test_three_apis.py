@@ -331,7 +331,7 @@ def test_messages_that_are_cut_off_in_a_call_give_what_there_is_of_it(
 
 @streamed_and_not
 def test_chat_takes_a_null_tool_choice_for_none_given(client: openai.OpenAI, stream: bool) -> None:
-    asked = BY_NAME["parallel_calls_in_one_block"]
+    asked = BY_NAME["parallel_calls_in_blocks_of_their_own"]
     null: dict[str, Any] = {"extra_body": {"tool_choice": None}, "stream": stream}
 
     def answer(**more: Any) -> Any:
