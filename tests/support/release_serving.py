@@ -27,6 +27,7 @@ from vllm.outputs import CompletionOutput, RequestOutput
 from vllm.plugins import load_general_plugins
 
 from midm_vllm.compat import vllm_imports
+from midm_vllm.compat.capabilities import has
 
 load_general_plugins()
 
@@ -261,6 +262,8 @@ def _online_renderer(model: Any, renderer: Any, parser: str) -> Any:
 
 
 def _online_renderer_class() -> Any:
+    if not has("parser grammars"):  # 0.16 to 0.23 have such a class, and another base.
+        return None
     places = (
         (vllm_imports.ONLINE_RENDERER, "OnlineRenderer"),  # From 0.25.
         (vllm_imports.RENDERING_SERVER, "OpenAIServingRender"),  # In 0.24.
