@@ -137,13 +137,13 @@ def _observe_engine(module: ModuleType) -> None:
 
 
 def _prefetch_grammars(module: ModuleType) -> None:
-    from midm_vllm.serving.grammar_prefetch import install_prefetch
+    from midm_vllm.serving.constraints.grammar_prefetch import install_prefetch
 
     install_prefetch(getattr(module, "OnlineRenderer", None) or module.OpenAIServingRender)
 
 
 def _cache_validation(module: ModuleType) -> None:
-    from midm_vllm.serving.grammar_prefetch import install_validation_cache
+    from midm_vllm.serving.constraints.grammar_prefetch import install_validation_cache
 
     install_validation_cache(module)
 
@@ -155,7 +155,7 @@ def _keep_last_delta(module: ModuleType) -> None:
 
 
 def _return_incomplete_calls(module: ModuleType) -> None:
-    from midm_vllm.serving.messages_api import return_incomplete_calls
+    from midm_vllm.serving.requests.messages_api import return_incomplete_calls
 
     return_incomplete_calls(module)
 

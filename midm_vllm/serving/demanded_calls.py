@@ -13,7 +13,7 @@ from typing import Protocol
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallRepaired, CallStarted, Event
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.markup.tags import OPENING_TAG
-from midm_vllm.serving.continuation import ContinuationReader
+from midm_vllm.serving.requests.continuation import ContinuationReader
 
 
 class Reader(Protocol):

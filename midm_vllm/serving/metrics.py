@@ -32,7 +32,7 @@ from midm_vllm.markup.events import (
     MarkupAsText,
     Repair,
 )
-from midm_vllm.serving.tool_choice import named_tools
+from midm_vllm.serving.requests.tool_choice import named_tools
 
 #: Arguments up to this length are tried as JSON, a quarter of a millisecond's work: longer ones
 #: would hold up the server's event loop, in which every stream waits.

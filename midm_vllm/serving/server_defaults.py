@@ -10,7 +10,7 @@ arguments, in the first of two places that they pass (``midm_vllm/patches.py``):
   Python. A default cannot be told from the same value specified there.
 
 Arguments that name another parser are left alone. ``MIDM_VLLM_SERVING_DEFAULTS=0`` turns the
-defaults off. The grammar backend is chosen elsewhere (``serving/grammar_backend``).
+defaults off. The grammar backend is chosen elsewhere (``serving/constraints/grammar_backend``).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from midm_vllm import envs
 from midm_vllm.compat.vllm_imports import server_logger
 from midm_vllm.constants import TOOL_PARSER_NAME
-from midm_vllm.serving import grammar_backend
+from midm_vllm.serving.constraints import grammar_backend
 from midm_vllm.serving.rust_frontend import choose_front_end
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def complete_arguments(
 
 def _add_middleware(args: Any) -> None:
     """Have requests rewritten that vLLM or the model cannot take."""
-    from midm_vllm.serving.content_middleware import MIDDLEWARE
+    from midm_vllm.serving.requests.content_middleware import MIDDLEWARE
 
     # ``vllm snapshot`` ends where there is middleware.
     if envs.serving_defaults() and getattr(args, "subparser", None) != "snapshot":

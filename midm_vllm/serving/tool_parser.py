@@ -25,18 +25,18 @@ from midm_vllm.markup.events import ArgumentText, CallStarted, ContentText, Even
 from midm_vllm.markup.accumulator import Output
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.constants import STRUCTURAL_TAG_MODEL
-from midm_vllm.serving.continuation import ContinuationReader, partial_call
+from midm_vllm.serving.requests.continuation import ContinuationReader, partial_call
 from midm_vllm.serving.demanded_calls import DemandedCallReader, Reader
 from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.metrics import OutputTally
-from midm_vllm.serving.tool_choice import named_function, read_tool_choice
+from midm_vllm.serving.requests.tool_choice import named_function, read_tool_choice
 
 patching.check_required()
 _SENDS_GRAMMARS = has("parser grammars")
 if _SENDS_GRAMMARS:
     # A tenth of a second that no request should wait.
-    import midm_vllm.serving.request_grammar  # noqa: F401
-    from midm_vllm.serving import grammar_backend
+    import midm_vllm.serving.constraints.request_grammar  # noqa: F401
+    from midm_vllm.serving.constraints import grammar_backend
 
     grammar_backend.choose()
 
@@ -88,8 +88,8 @@ class MidmToolParser(ToolParser):
     def _constrain(self, request: Any) -> bool:
         """Constrain the answer by a grammar; False where vLLM may constrain it."""
         from midm_vllm.compat.vllm_imports import StructuredOutputsParams  # Not in all releases.
-        from midm_vllm.serving.grammar_prefetch import grammar_of
-        from midm_vllm.serving.request_grammar import reject_strict
+        from midm_vllm.serving.constraints.grammar_prefetch import grammar_of
+        from midm_vllm.serving.constraints.request_grammar import reject_strict
 
         choice = read_tool_choice(request)
         grammar = None

@@ -27,7 +27,10 @@ from vllm.v1.structured_output import backend_guidance
 from midm_vllm.compat import engine_config
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.constants import GRAMMAR_BACKEND
-from midm_vllm.serving.grammar_prefetch import install_prefetch, install_validation_cache
+from midm_vllm.serving.constraints.grammar_prefetch import (
+    install_prefetch,
+    install_validation_cache,
+)
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 MORE: dict[str, list[Any]] = {

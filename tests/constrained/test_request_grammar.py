@@ -19,8 +19,8 @@ from midm_vllm.constrained.call_grammar import CallableTool, build_call_grammar
 from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
 from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG
 from midm_vllm.plugin import register
-from midm_vllm.serving import request_grammar
-from midm_vllm.serving.request_grammar import MAX_TOOLS, _warn_once
+from midm_vllm.serving.constraints import request_grammar
+from midm_vllm.serving.constraints.request_grammar import MAX_TOOLS, _warn_once
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 register()  # As vLLM does in each of its processes.

@@ -19,7 +19,7 @@ from log_lines import log_lines
 
 from midm_vllm.constants import omitted
 from midm_vllm.envs import UNREADABLE_PARTS
-from midm_vllm.serving.content_middleware import MIDDLEWARE, ContentMiddleware
+from midm_vllm.serving.requests.content_middleware import MIDDLEWARE, ContentMiddleware
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from vllm.entrypoints.openai.responses.utils import should_continue_final_messag
 from midm_vllm.markup.events import ArgumentText, CallEnded, CallStarted, ContentText, Event
 from midm_vllm.markup.accumulator import Output
 from midm_vllm.offline import parse
-from midm_vllm.serving.continuation import ContinuationReader, partial_call
+from midm_vllm.serving.requests.continuation import ContinuationReader, partial_call
 
 CALL = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
 

@@ -20,9 +20,12 @@ from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from midm_vllm.compat.vllm_imports import GUIDANCE_BACKEND, ONLINE_RENDERER
 from midm_vllm.constrained.lru_cache import LRUCache
 from midm_vllm.plugin import register
-from midm_vllm.serving import grammar_prefetch
-from midm_vllm.serving.request_grammar import UnsupportedSchema, _warn_once, logger
-from midm_vllm.serving.grammar_prefetch import install_prefetch, install_validation_cache
+from midm_vllm.serving.constraints import grammar_prefetch
+from midm_vllm.serving.constraints.request_grammar import UnsupportedSchema, _warn_once, logger
+from midm_vllm.serving.constraints.grammar_prefetch import (
+    install_prefetch,
+    install_validation_cache,
+)
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 register()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from midm_vllm.serving.messages_api import read_arguments, return_incomplete_calls
+from midm_vllm.serving.requests.messages_api import read_arguments, return_incomplete_calls
 from midm_vllm.serving.tool_parser import MidmToolParser
 
 

@@ -29,8 +29,8 @@ from log_lines import log_lines
 from vllm.engine.arg_utils import AsyncEngineArgs
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template, compile_template
-from midm_vllm.serving import grammar_backend
-from midm_vllm.serving.content_middleware import MIDDLEWARE
+from midm_vllm.serving.constraints import grammar_backend
+from midm_vllm.serving.requests.content_middleware import MIDDLEWARE
 from midm_vllm.serving.server_defaults import complete_state
 
 pytestmark = pytest.mark.first

@@ -13,7 +13,7 @@ from typing import Any
 
 from midm_vllm import envs
 from midm_vllm.constants import omitted
-from midm_vllm.serving.request_content import RequestContent
+from midm_vllm.serving.requests.request_content import RequestContent
 
 logger = logging.getLogger("vllm.midm_vllm.requests")
 

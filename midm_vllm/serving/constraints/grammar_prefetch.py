@@ -121,7 +121,7 @@ def install_prefetch(renderer_class: Any) -> None:
 
 def grammar_of(request: Any, choice: Any, level: int, tokenizer: Any) -> str | None:
     """What ``request_grammar.answer_grammar`` returns or raises, built before or now."""
-    from midm_vllm.serving.request_grammar import answer_grammar
+    from midm_vllm.serving.constraints.request_grammar import answer_grammar
 
     if (id(request), level) not in _prefetched:
         return answer_grammar(request, choice, level, tokenizer)
@@ -133,9 +133,9 @@ def grammar_of(request: Any, choice: Any, level: int, tokenizer: Any) -> str | N
 
 async def _prefetch(request: Any, level: int, tokenizer: Any) -> None:
     """Build and validate a request's grammar in a thread, if it needs one."""
-    from midm_vllm.serving.grammar_backend import takes_grammars
-    from midm_vllm.serving.request_grammar import needs_grammar, schemas_of
-    from midm_vllm.serving.tool_choice import read_tool_choice
+    from midm_vllm.serving.constraints.grammar_backend import takes_grammars
+    from midm_vllm.serving.constraints.request_grammar import needs_grammar, schemas_of
+    from midm_vllm.serving.requests.tool_choice import read_tool_choice
 
     try:
         choice = read_tool_choice(request)
@@ -153,7 +153,7 @@ def _build(request: Any, choice: Any, level: int, tokenizer: Any) -> str | Value
         StructuredOutputsParams,
         validate_guidance_grammar,
     )
-    from midm_vllm.serving.request_grammar import answer_grammar
+    from midm_vllm.serving.constraints.request_grammar import answer_grammar
 
     try:
         grammar = answer_grammar(request, choice, level, tokenizer)

@@ -1,7 +1,7 @@
 """A request's constraints: the grammar of its answer, for vLLM's backend ``guidance``.
 
-``serving/grammar_backend`` says whether the server has that backend. Under another one vLLM
-constrains ``required`` and named calls by its own JSON schema. A strict tool is rejected there,
+``grammar_backend`` says whether the server has that backend. Under another one vLLM constrains
+``required`` and named calls by its own JSON schema. A strict tool is rejected there,
 because nobody can tell which part of a schema the other backends enforce.
 """
 
@@ -23,8 +23,8 @@ from midm_vllm.constrained.call_grammar import (
 from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
 from midm_vllm.constrained.limits import MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
-from midm_vllm.serving.continuation import partial_call
-from midm_vllm.serving.tool_choice import Tool, ToolChoice, UncallableTools
+from midm_vllm.serving.requests.continuation import partial_call
+from midm_vllm.serving.requests.tool_choice import Tool, ToolChoice, UncallableTools
 
 logger = logging.getLogger("vllm.midm_vllm.constraints")
 

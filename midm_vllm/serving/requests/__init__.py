@@ -1,0 +1,1 @@
+"""Requests: rewriting their conversations, what they may call, and calls that they begin."""
