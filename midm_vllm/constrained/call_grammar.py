@@ -16,7 +16,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
-from midm_vllm.markup.tags import CLOSING_TAG, END_TOKENS, OPENING_TAG, unfinished_tag
+from midm_vllm.markup.tags import (
+    CLOSING_PREFIXES,
+    CLOSING_TAG,
+    END_TOKENS,
+    OPENING_TAG,
+    unfinished_tag,
+)
 
 _BEGIN = '{"name": '
 
@@ -80,7 +86,7 @@ def build_call_grammar(
     if rests:
         rules.append(f"rest: ({' | '.join(rests)}) {end}")
     elif partial_call:
-        cut = unfinished_tag(partial_call, 0, CLOSING_TAG)
+        cut = unfinished_tag(partial_call, 0, CLOSING_PREFIXES)
         if not _is_whole(partial_call[:cut]):
             rules += _anything_and_the_tag(CLOSING_TAG in special_tokens)
         elif cut < len(partial_call):

@@ -333,7 +333,7 @@ class CallParser:
                     end = position
             elif character == "<":
                 tag = position - 1
-                if unfinished_tag(text, tag, *TAGS) == tag or text.startswith(TAGS, tag):
+                if text.startswith(TAGS, tag) or unfinished_tag(text, tag) == tag:
                     end = tag
             elif character == "\\" and not self.is_committed:
                 buffer.position = position

@@ -28,7 +28,14 @@ from collections.abc import Callable
 from midm_vllm.markup.call_parser import CallParser, End
 from midm_vllm.markup.event_writer import EventWriter
 from midm_vllm.markup.events import ContentText, Event, MarkupAsText, Repair
-from midm_vllm.markup.tags import CLOSING_TAG, OPENING_TAG, WHITESPACE, unfinished_tag
+from midm_vllm.markup.tags import (
+    CLOSING_TAG,
+    OPENING_PREFIXES,
+    OPENING_TAG,
+    TAG_PREFIXES,
+    WHITESPACE,
+    unfinished_tag,
+)
 from midm_vllm.markup.text_buffer import TextBuffer
 
 _separator_run = re.compile(r"[ \t\n\r,}\]]*")
@@ -135,13 +142,14 @@ class MarkupReader:
     # Prose.
 
     def _prose(self) -> None:
-        self._read_prose(OPENING_TAG)
+        self._read_prose(OPENING_PREFIXES)
 
     def _tail(self) -> None:
         """Text after a block's calls: content up to the block's end."""
-        self._read_prose(OPENING_TAG, CLOSING_TAG)
+        self._read_prose(TAG_PREFIXES)
 
-    def _read_prose(self, *tags: str) -> None:
+    def _read_prose(self, prefixes: frozenset[str]) -> None:
+        """Read content up to a tag, of which these are the prefixes."""
         buffer = self._buffer
         text, start = buffer.text, buffer.position
         if not (start or "<" in text or text[-1] in WHITESPACE or buffer.is_holding):
@@ -150,13 +158,13 @@ class MarkupReader:
             self._add_content(text)
             return
         end, tag = text.find(OPENING_TAG, start), OPENING_TAG
-        if len(tags) > 1:
+        if prefixes is TAG_PREFIXES:
             closing = text.find(CLOSING_TAG, start, end if end >= 0 else len(text))
             if closing >= 0:
                 end, tag = closing, CLOSING_TAG
         found = end >= 0
         if not found:
-            end = unfinished_tag(text, start, *tags)
+            end = unfinished_tag(text, start, prefixes)
         content_end = start + len(text[start:end].rstrip(WHITESPACE))
         if content_end > start:
             buffer.hold(start)

@@ -10,7 +10,7 @@ import re
 
 from midm_vllm.markup.tags import TAGS, WHITESPACE, unfinished_tag
 
-_skip_whitespace = re.compile(r"[ \t\n\r]*(.?)", re.DOTALL).match
+_whitespace = re.compile(f"[{WHITESPACE}]*").match
 
 
 class TextBuffer:
@@ -115,10 +115,12 @@ class TextBuffer:
 
     def next_character(self) -> str:
         """Skip whitespace; return the character behind it, or "" at the delta's end."""
-        match = _skip_whitespace(self.text, self.position)
-        assert match is not None
-        self.position = match.start(1)
-        return match[1]
+        text, position = self.text, self.position
+        character = text[position : position + 1]
+        if character in WHITESPACE:  # Or there is none: the empty string is in any.
+            self.position = position = _whitespace(text, position).end()  # type: ignore[union-attr]
+            character = text[position : position + 1]
+        return character
 
     def is_at_tag(self) -> bool:
         """Whether a whole tag stands at the position."""
@@ -126,7 +128,7 @@ class TextBuffer:
 
     def wait_for_tag(self) -> bool:
         """Wait if the text from the position on may become a tag; returns whether it may."""
-        if unfinished_tag(self.text, self.position, *TAGS) != self.position:
+        if unfinished_tag(self.text, self.position) != self.position:
             return False
         self.wait(self.position)
         return True
