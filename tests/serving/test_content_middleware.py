@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from api_requests import HELLO, PNG_URL, anthropic, chat, responses, user
@@ -20,6 +22,7 @@ from log_lines import log_lines
 from midm_vllm.constants import omitted
 from midm_vllm.envs import UNREADABLE_PARTS
 from midm_vllm.serving.requests.content_middleware import MIDDLEWARE, ContentMiddleware
+from midm_vllm.serving.requests.request_content import RequestContent
 
 pytestmark = pytest.mark.anyio
 
@@ -130,6 +133,32 @@ async def test_a_body_is_read_when_the_application_asks_for_it() -> None:
     async with client() as http:
         answer = await http.post(f"/forbidden{CHAT}", content=body())
     assert answer.status_code == 401
+
+
+async def test_a_large_body_does_not_stall_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    other_is_answered = threading.Event()
+    rewrite = RequestContent.chat
+
+    def slow_rewrite(self: RequestContent, body: dict[str, Any]) -> None:
+        if len(body["messages"]) > 1:
+            assert other_is_answered.wait(20)
+        rewrite(self, body)
+
+    monkeypatch.setattr(RequestContent, "chat", slow_rewrite)
+    large = chat(*[user([PICTURE, {"type": "text", "text": "x" * 1000}])] * 200)[1]
+    async with client() as http, anyio.create_task_group() as tasks:
+        answers = []
+
+        async def send_large() -> None:
+            answers.append(await http.post(f"/parsed{CHAT}", json=large))
+
+        tasks.start_soon(send_large)
+        await anyio.sleep(0.05)
+        await http.post(f"/parsed{CHAT}", json=chat(user("Q"))[1])
+        other_is_answered.set()
+    [answer] = answers
+    first = answer.json()["messages"][199]["content"][0]
+    assert first == {"type": "text", "text": omitted("image")}
 
 
 async def test_replacing_is_logged_once() -> None:

@@ -6,6 +6,7 @@ so one place serves all routes and releases, and other parsers' servers do not l
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -23,6 +24,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: What ``--middleware`` takes.
 MIDDLEWARE = f"{__name__}.ContentMiddleware"
+#: Longer bodies are rewritten in a thread: in the event loop every stream would wait.
+_LARGE_BYTES = 100_000
 #: The ends of the paths that take conversations, and their API.
 _ROUTES = {
     "/v1/chat/completions": "chat", "/tokenize": "chat", "/invocations": "chat",
@@ -58,7 +61,11 @@ class ContentMiddleware:
                 pieces.append(message.get("body", b""))
                 if not message.get("more_body"):
                     break
-            body = self._rewrite(b"".join(pieces), api, _reads_media(scope))
+            body = b"".join(pieces)
+            if len(body) > _LARGE_BYTES:
+                body = await asyncio.to_thread(self._rewrite, body, api, _reads_media(scope))
+            else:
+                body = self._rewrite(body, api, _reads_media(scope))
             return {"type": "http.request", "body": body}
 
         await self._app(scope, receive_rewritten, send)
