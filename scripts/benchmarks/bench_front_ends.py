@@ -49,7 +49,7 @@ async def measure(server: Server, streams: int, row: Row) -> None:
         before, start = sum(process.cpu_times()[:2]), loop.time()
         answers = await asyncio.gather(*(stream(client, {}, row) for _ in range(streams)))
         seconds, cpu = loop.time() - start, sum(process.cpu_times()[:2]) - before
-    tokens = sum(map(count, answers))
+    tokens = sum(count(lines) for lines in answers)
     row.rates.append(tokens / seconds)
     row.cpu.append(cpu / tokens * 1e6)
 
