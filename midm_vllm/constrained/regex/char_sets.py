@@ -48,6 +48,11 @@ def complement(characters: Ranges) -> Ranges:
     return tuple(result)
 
 
+def contains(characters: Ranges, code: int) -> bool:
+    """Whether a character is in the set."""
+    return any(low <= code <= high for low, high in characters)
+
+
 def write_ranges(ranges: Ranges, in_class: bool = False) -> str:
     """Write a set; ``in_class`` what is inside of the brackets alone."""
     if in_class:

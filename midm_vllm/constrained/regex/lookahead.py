@@ -1,25 +1,19 @@
-"""Look-aheads and complements of regular expressions, written without them.
+"""Patterns with look-aheads, written without them.
 
-An expression is followed character by character (Antimirov's partial derivatives) to a
-deterministic automaton, which is read back as a plain expression by eliminating states. A
-look-ahead is a second expression that the rest of the text has to match, or must not.
+With look-aheads, a pattern is a language of unions and complements. Its Brzozowski derivatives are
+the states of a deterministic automaton, which is read back as a plain pattern by eliminating
+states. No library does both within 100 ms: ``greenery`` takes up to 1.8 s for what generators of
+schemas write, ``interegular`` does not print a pattern.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.regex.char_sets import (
-    EVERY,
-    SETS,
-    Ranges,
-    complement,
-    union,
-    write_set,
-)
+from midm_vllm.constrained.regex import char_sets
+from midm_vllm.constrained.regex.char_sets import EVERY, SETS, Ranges
 from midm_vllm.constrained.regex.parser import (
     Alternation,
     Anchor,
@@ -33,123 +27,187 @@ from midm_vllm.constrained.regex.parser import (
     walk,
 )
 
-#: What is left to match, in each of the ways in which that is possible.
-_State = frozenset["_Term"]
-_EMPTY = Concat()
-ANY_TEXT = Repeat(CharClass((), is_negated=True), 0, None)
+
+@dataclass(frozen=True)
+class _Then:
+    """Texts that begin with what ``first`` matches, and go on as those of another language."""
+
+    first: CharClass | Repeat
+    rest: "_Language"
+
+
+@dataclass(frozen=True)
+class _Union:
+    languages: "frozenset[_Language]"
+
+
+@dataclass(frozen=True)
+class _Complement:
+    language: "_Language"
+
+
+@dataclass(frozen=True)
+class _EmptyText:
+    pass
+
+
+_Language = _Then | _Union | _Complement | _EmptyText
+_EMPTY = _EmptyText()
+_NOTHING = _Union(frozenset())
+_ANYTHING = _Complement(_NOTHING)
+_ANY_CHARACTERS = Repeat(CharClass((), is_negated=True), 0, None)
 _TOO_LARGE = "it looks ahead over more than can be followed"
 
 
-@dataclass(frozen=True)
-class _Both:
-    """What has to match both expressions."""
-
-    one: "_Term"
-    other: "_Term"
+def has_lookahead(node: Node) -> bool:
+    """Whether there is a look-ahead in a node."""
+    return any(isinstance(each, Lookahead) for each in walk(node))
 
 
-@dataclass(frozen=True)
-class _Not:
-    """What has to match none of the expressions."""
-
-    terms: "frozenset[_Term]"
-
-
-_Term = Node | _Both | _Not
-
-
-def plain_pattern(node: Node) -> str:
-    """A pattern without look-aheads for the texts that match the node from end to end.
+def without_lookaheads(node: Node) -> str:
+    """Return a pattern for the texts somewhere in which the node matches.
 
     Raises:
-        UnsupportedPattern: It has flags or properties in it, looks ahead inside of what it
-            repeats, or is too large.
+        UnsupportedPattern: It has flags or properties in it, repeats what can be empty, or is too
+            large.
     """
-    states, steps = _automaton(node)
-    numbers = {state: number for number, state in enumerate(states)}
-    end = len(states)
-    ways: dict[int, dict[int, str]] = {number: {} for number in range(-1, end)}
-    ways[-1][0] = ""
-    for state, leading in steps.items():
-        for target, characters in leading.items():
-            ways[numbers[state]][numbers[target]] = write_set(characters)
-        if any(map(_is_nullable, state)):
-            ways[numbers[state]][end] = ""
-    _leave_out_dead_ends(ways, end)
-    expression = _eliminate_states(ways, end)
+    states = _build_automaton(_search(node), _kinds_of_characters(node))
+    ways: dict[_Language | None, dict[_Language | str, str]] = {None: {next(iter(states)): ""}}
+    for state, leading in states.items():
+        ways[state] = {target: char_sets.write_set(each) for target, each in leading.items()}
+        if _is_nullable(state):
+            ways[state]["end"] = ""
+    expression = _eliminate_states(ways)
     if expression is None:
         raise UnsupportedPattern("it looks ahead, and nothing can match it")
     return f"^(?:{expression})$"
 
 
-def looks_ahead(node: Node) -> bool:
-    """Whether there is a look-ahead in a node."""
-    return any(isinstance(each, Lookahead) for each in walk(node))
-
-
-def whole_text(node: Node) -> Node:
+def _search(node: Node) -> _Language:
     """The texts somewhere in which a node matches."""
     if isinstance(node, Alternation):
-        return Alternation(tuple(map(whole_text, node.ways)))
-    from_start = without_start(node)
-    rest = to_the_end(from_start)
-    return rest if from_start != node else Concat((ANY_TEXT, rest))
+        return _union(*map(_search, node.ways))
+    if isinstance(node, Concat) and node.parts[:1] == (Anchor("^"),):
+        return _language(node, _ANYTHING, is_start=True)
+    return _Then(_ANY_CHARACTERS, _language(node, _ANYTHING))
 
 
-def without_start(node: Node) -> Node:
-    """What stands at the beginning of a text, without its ``^``."""
+def _language(node: Node, rest: _Language, is_start: bool = False) -> _Language:
+    """The texts that begin with what a node matches, and go on as those of ``rest``."""
+    if isinstance(node, Concat):
+        for number in reversed(range(len(node.parts))):
+            before = node.parts[:number]
+            rest = _language(node.parts[number], rest, is_start and all(
+                isinstance(each, (Anchor, Lookahead)) for each in before
+            ))
+        return rest
     if isinstance(node, Alternation):
-        return Alternation(tuple(map(without_start, node.ways)))
-    parts = node.parts if isinstance(node, Concat) else (node,)
-    return Concat(parts[1:]) if parts[:1] == (Anchor("^"),) else node
+        return _union(*(_language(way, rest, is_start) for way in node.ways))
+    if isinstance(node, Lookahead):
+        ahead = _language(node.part, _ANYTHING, is_start)
+        return _intersection(_complement(ahead) if node.is_negative else ahead, rest)
+    if isinstance(node, Anchor):
+        if node.sign == "$":
+            return _EMPTY if _is_nullable(rest) else _NOTHING
+        if not is_start:
+            raise UnsupportedPattern("it looks ahead and asks for its beginning in the middle")
+        return rest
+    if isinstance(node, Flags):
+        raise UnsupportedPattern("it looks ahead and has flags")
+    if isinstance(node, Repeat) and node.most == 0:
+        return rest
+    return _NOTHING if rest == _NOTHING else _Then(node, rest)
 
 
-def to_the_end(node: Node) -> Node:
-    """The texts that begin with what a node matches."""
-    if isinstance(node, Alternation):
-        return Alternation(tuple(map(to_the_end, node.ways)))
-    parts = node.parts if isinstance(node, Concat) else (node,)
-    return Concat(parts[:-1] if parts[-1:] == (Anchor("$"),) else (*parts, ANY_TEXT))
+def _once_more(repeat: Repeat, rest: _Language) -> _Language:
+    """What is repeated once, and then the rest of its repetitions."""
+    most = None if repeat.most is None else repeat.most - 1
+    others = replace(repeat, least=max(0, repeat.least - 1), most=most)
+    return _language(repeat.part, _language(others, rest))
 
 
-def _automaton(node: Node) -> tuple[list[_State], dict[_State, dict[_State, Ranges]]]:
-    kinds = _kinds_of_characters(node)
-    start: _State = frozenset((node,))
-    states: list[_State] = [start]
-    steps: dict[_State, dict[_State, Ranges]] = {}
-    for state in states:
-        leading: dict[_State, Ranges] = {}
-        for characters in kinds:
-            target = frozenset(
-                rest for each in state for rest in _derivative(each, characters[0][0])
-            )
-            leading[target] = union(leading.get(target, ()), characters)
-        steps[state] = leading
-        states += [target for target in leading if target not in states]
-        terms = max(map(len, leading))
-        if len(states) > limits.MAX_AUTOMATON_STATES or terms > limits.MAX_TERMS_PER_STATE:
+def _union(*languages: _Language) -> _Language:
+    united = frozenset(
+        inner for each in languages
+        for inner in (each.languages if isinstance(each, _Union) else (each,))
+    )
+    if _ANYTHING in united:
+        return _ANYTHING
+    return next(iter(united)) if len(united) == 1 else _Union(united)
+
+
+def _intersection(one: _Language, other: _Language) -> _Language:
+    return _complement(_union(_complement(one), _complement(other)))
+
+
+def _complement(language: _Language) -> _Language:
+    return language.language if isinstance(language, _Complement) else _Complement(language)
+
+
+def _is_nullable(language: _Language) -> bool:
+    """Whether the empty text is in a language."""
+    if isinstance(language, _Then):
+        if isinstance(language.first, CharClass):
+            return False
+        if language.first.least:
+            return _is_nullable(_once_more(language.first, language.rest))
+        return _is_nullable(language.rest)
+    if isinstance(language, _Union):
+        return any(map(_is_nullable, language.languages))
+    if isinstance(language, _Complement):
+        return not _is_nullable(language.language)
+    return True
+
+
+def _derivative(language: _Language, code: int) -> _Language:
+    """How texts of a language go on that begin with a character."""
+    if isinstance(language, _Then):
+        first, rest = language.first, language.rest
+        if isinstance(first, CharClass):
+            return rest if char_sets.contains(_ranges(first), code) else _NOTHING
+        if first.most is None and _is_nullable(_language(first.part, _EMPTY)):
+            raise UnsupportedPattern("it looks ahead and repeats what can be empty")
+        more = _derivative(_once_more(first, rest), code)
+        return more if first.least else _union(more, _derivative(rest, code))
+    if isinstance(language, _Union):
+        return _union(*(_derivative(each, code) for each in language.languages))
+    if isinstance(language, _Complement):
+        return _complement(_derivative(language.language, code))
+    return _NOTHING
+
+
+def _build_automaton(
+    start: _Language, kinds: list[Ranges]
+) -> dict[_Language, dict[_Language | str, Ranges]]:
+    """Of each state, the states that follow it, and by which characters."""
+    states: dict[_Language, dict[_Language | str, Ranges]] = {}
+    pending = [start]
+    while pending:
+        state = pending.pop()
+        if state in states:
+            continue
+        if len(states) == limits.MAX_AUTOMATON_STATES:
             raise UnsupportedPattern(_TOO_LARGE)
-    return states, steps
+        leading = states[state] = {}
+        for characters in kinds:
+            target = _derivative(state, characters[0][0])
+            if target not in leading and target != _NOTHING:
+                pending.append(target)
+            leading[target] = char_sets.union(leading.get(target, ()), characters)
+        leading.pop(_NOTHING, None)
+    return states
 
 
 def _kinds_of_characters(node: Node) -> list[Ranges]:
     """The characters by the classes of the expression that they are in."""
-    sets = [EVERY, *_classes(node)]
+    sets = [EVERY, *(_ranges(each) for each in walk(node) if isinstance(each, CharClass))]
     edges = sorted({edge for each in sets for low, high in each for edge in (low, high + 1)})
     kinds: dict[tuple[bool, ...], Ranges] = {}
     for low, after in zip(edges, edges[1:]):
-        signature = tuple(_is_in(low, each) for each in sets)
+        signature = tuple(char_sets.contains(each, low) for each in sets)
         if signature[0]:
-            kinds[signature] = union(kinds.get(signature, ()), ((low, after - 1),))
+            kinds[signature] = char_sets.union(kinds.get(signature, ()), ((low, after - 1),))
     return list(kinds.values())
-
-
-def _classes(node: Node) -> Iterator[Ranges]:
-    for each in walk(node):
-        if isinstance(each, Flags):
-            raise UnsupportedPattern("it looks ahead and has flags")
-        if isinstance(each, CharClass):
-            yield _ranges(each)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -157,119 +215,23 @@ def _ranges(node: CharClass) -> Ranges:
     found: Ranges = ()
     for item in node.items:
         if isinstance(item, tuple):
-            found = union(found, (item,))
+            found = char_sets.union(found, (item,))
         elif item[0] in "pP":
             raise UnsupportedPattern("it looks ahead and asks for a property of characters")
         else:
             ranges = SETS[item.lower()]
-            found = union(found, ranges if item.islower() else complement(ranges))
-    return complement(found) if node.is_negated else found
+            found = char_sets.union(
+                found, ranges if item.islower() else char_sets.complement(ranges)
+            )
+    return char_sets.complement(found) if node.is_negated else found
 
 
-def _is_in(code: int, ranges: Ranges) -> bool:
-    return any(low <= code <= high for low, high in ranges)
-
-
-def _is_nullable(node: _Term) -> bool:
-    """Whether the empty text matches."""
-    if isinstance(node, _Both):
-        return _is_nullable(node.one) and _is_nullable(node.other)
-    if isinstance(node, _Not):
-        return not any(map(_is_nullable, node.terms))
-    if isinstance(node, Lookahead):
-        return _is_nullable(to_the_end(node.part)) != node.is_negative
-    if isinstance(node, Anchor):
-        return node.sign == "$"
-    if isinstance(node, Concat):
-        return all(map(_is_nullable, node.parts))
-    if isinstance(node, Alternation):
-        return any(map(_is_nullable, node.ways))
-    return isinstance(node, Repeat) and (node.least == 0 or _is_nullable(node.part))
-
-
-def _derivative(term: _Term, code: int) -> set[_Term]:
-    """What may be left to match behind a character."""
-    if isinstance(term, _Both):
-        return {
-            _Both(one, other) for one in _derivative(term.one, code)
-            for other in _derivative(term.other, code)
-        }
-    if isinstance(term, _Not):
-        return {_Not(frozenset(rest for each in term.terms for rest in _derivative(each, code)))}
-    if isinstance(term, CharClass):
-        return {_EMPTY} if _is_in(code, _ranges(term)) else set()
-    if isinstance(term, Alternation):
-        return {left for way in term.ways for left in _derivative(way, code)}
-    parts = term.parts if isinstance(term, Concat) else (term,)
-    if not parts:
-        return set()
-    first, rest = parts[0], Concat(parts[1:])
-    if asks_for_the_rest(first):
-        ways = _with_the_rest(first, rest)
-        return {left for way in ways for left in _derivative(way, code)}
-    if isinstance(first, Repeat):
-        if first.most == 0:
-            return _derivative(rest, code)
-        most = None if first.most is None else first.most - 1
-        after = _then(Repeat(first.part, max(0, first.least - 1), most), rest)
-    else:
-        after = rest
-    inside = first.part if isinstance(first, Repeat) else first
-    found: set[_Term] = {
-        _then(left, after) for left in _derivative(inside, code)  # type: ignore[arg-type]
-    }
-    return found | _derivative(rest, code) if _is_nullable(first) and parts[1:] else found
-
-
-def asks_for_the_rest(node: Node) -> bool:
-    """Whether what a node matches depends on what follows."""
-    return any(isinstance(each, (Lookahead, Anchor)) for each in walk(node))
-
-
-def _with_the_rest(first: Node, rest: Node) -> list[_Term]:
-    """A part that looks ahead, and the rest of the text that it looks at, as alternatives."""
-    if isinstance(first, Anchor):
-        if first.sign == "^":
-            raise UnsupportedPattern("it looks ahead and asks for its beginning in the middle")
-        return []
-    if isinstance(first, Lookahead):
-        ahead = to_the_end(first.part)
-        return [_Both(_Not(frozenset((ahead,))) if first.is_negative else ahead, rest)]
-    if isinstance(first, Alternation):
-        return [_then(way, rest) for way in first.ways]
-    if isinstance(first, Concat):
-        return [_then(first, rest)]
-    assert isinstance(first, Repeat)
-    if (first.least, first.most) != (0, 1):
-        raise UnsupportedPattern("it looks ahead inside what is repeated")
-    return [_then(first.part, rest), rest]
-
-
-def _then(first: Node, second: Node) -> Node:
-    parts = [
-        part for node in (first, second)
-        for part in (node.parts if isinstance(node, Concat) else (node,))
-    ]
-    return parts[0] if len(parts) == 1 else Concat(tuple(parts))
-
-
-def _leave_out_dead_ends(ways: dict[int, dict[int, str]], end: int) -> None:
-    alive = {end}
-    while more := {state for state in ways if state not in alive and alive & ways[state].keys()}:
-        alive |= more
-    for state in list(ways):
-        if state not in alive and state != -1:
-            del ways[state]
-        else:
-            ways[state] = {target: way for target, way in ways[state].items() if target in alive}
-
-
-def _eliminate_states(ways: dict[int, dict[int, str]], end: int) -> str | None:
-    """The expression of all ways from state -1 to the end; None where there is none."""
+def _eliminate_states(ways: dict[_Language | None, dict[_Language | str, str]]) -> str | None:
+    """The expression of all ways from the state None to "end"; None where there is none."""
     while len(ways) > 1:
         sources = {
             state: [each for each in ways if state in ways[each] and each != state]
-            for state in ways if state != -1
+            for state in ways if state is not None
         }
         state = min(sources, key=lambda each: len(sources[each]) * len(ways[each]))
         leading = ways.pop(state)
@@ -283,4 +245,4 @@ def _eliminate_states(ways: dict[int, dict[int, str]], end: int) -> str | None:
                 ways[source][target] = way if known is None else f"(?:{known}|{way})"
                 if len(ways[source][target]) > limits.MAX_EXPRESSION_LENGTH:
                     raise UnsupportedPattern(_TOO_LARGE)
-    return ways[-1].get(end)
+    return ways[None].get("end")

@@ -9,27 +9,17 @@ elsewhere.
 from __future__ import annotations
 
 import functools
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.regex.char_sets import (
     MISREAD_CONTROLS,
-    Ranges,
     SETS,
     UNICODE_ADDITIONS,
     write_ranges,
 )
-from midm_vllm.constrained.regex.lookahead import (
-    ANY_TEXT,
-    asks_for_the_rest,
-    looks_ahead,
-    plain_pattern,
-    to_the_end,
-    whole_text,
-    without_start,
-)
+from midm_vllm.constrained.regex.lookahead import has_lookahead, without_lookaheads
 from midm_vllm.constrained.regex.parser import (
     Alternation,
     Anchor,
@@ -45,6 +35,9 @@ from midm_vllm.constrained.regex.parser import (
 )
 
 _ANY_TEXT = "(?s:.*)"
+_START = Anchor("^")
+#: Shorthands without control characters, or with all others.
+_WITHOUT_CONTROLS = ("d", "w", "s", ".")
 
 
 @dataclass(frozen=True)
@@ -74,30 +67,26 @@ def rust_patterns(pattern: str, exact: bool = False) -> RustPatterns:
     node = parse(pattern)
     singles = (_single(each) for each in walk(node) if isinstance(each, CharClass))
     characters = frozenset(chr(each) for each in singles if each is not None)
-    if not looks_ahead(node):
+    if not has_lookahead(node):
         return RustPatterns((_write(node, exact),), characters)
     if len(pattern) > limits.MAX_LOOKAHEAD_LENGTH:
         raise UnsupportedPattern("it looks ahead and is too long")
-    parts = node.parts if isinstance(node, Concat) else (node,)
     conditions: list[str] = []
-    first = 1
-    if parts[:1] == (Anchor("^"),):  # Look-aheads there are patterns of their own.
-        while first < len(parts) and isinstance(parts[first], Lookahead):
-            conditions.append(_condition(parts[first], exact))
-            first += 1
-        node = Concat((parts[0], *parts[first:]))
-    rest = plain_pattern(whole_text(node)) if looks_ahead(node) else _write(node, exact)
+    if isinstance(node, Concat) and node.parts[0] == _START:
+        # Look-aheads at the beginning are patterns of their own, so that the rest may be large.
+        for each in node.parts[1:]:
+            if not isinstance(each, Lookahead):
+                break
+            conditions.append(_write_condition(each, exact))
+        node = Concat((_START, *node.parts[1 + len(conditions):]))
+    rest = without_lookaheads(node) if has_lookahead(node) else _write(node, exact)
     return RustPatterns((*conditions, rest), characters)
 
 
-def _condition(lookahead: Node, exact: bool) -> str:
-    """A look-ahead at the beginning, as a pattern of its own."""
-    assert isinstance(lookahead, Lookahead)
-    part = without_start(lookahead.part)
-    text = to_the_end(part)
-    if lookahead.is_negative or asks_for_the_rest(text):
-        return plain_pattern(Concat((Lookahead(part, lookahead.is_negative), ANY_TEXT)))
-    return f"^(?:{_write(text, exact)})$"
+def _write_condition(lookahead: Lookahead, exact: bool) -> str:
+    if lookahead.is_negative or has_lookahead(lookahead.part):
+        return without_lookaheads(Concat((_START, lookahead)))
+    return f"^(?:{_write(lookahead.part, exact)})"
 
 
 def _write(node: Node, exact: bool) -> str:
@@ -136,16 +125,14 @@ def _write_class(node: CharClass, exact: bool) -> str:
     has_both = any(item in "dws" and item.upper() in shorthands for item in shorthands)
     if not node.items or (has_both and not node.is_negated):
         return "(?s:.)"
-    if len(node.items) == 1 and not node.is_negated and node.items[0] in ("W", "D", "S", "."):
-        # Written as what it excludes.
-        excluded = str(node.items[0]).lower()
-        node = CharClass(_LINE_ENDS if excluded == "." else (excluded,), is_negated=True)
     text = "".join(_write_item(item, node.is_negated, exact) for item in node.items)
     written = f"[{'^' if node.is_negated else ''}{text}]"
-    return f"[{written}&&{MISREAD_CONTROLS}]" if _is_misread(node) else written
-
-
-_LINE_ENDS: tuple[tuple[int, int] | str, ...] = SETS["."]
+    # llguidance adds quotes and backslashes to a class with control characters that lacks them.
+    has_controls = node.is_negated or any(
+        item not in _WITHOUT_CONTROLS if isinstance(item, str) else item[0] < 0x20
+        for item in node.items
+    )
+    return f"[{written}&&{MISREAD_CONTROLS}]" if has_controls else written
 
 
 def _write_item(item: tuple[int, int] | str, widen: bool, exact: bool) -> str:
@@ -171,29 +158,6 @@ def _single(node: CharClass) -> int | None:
     if node.is_negated or len(codes) != 1 or any(isinstance(item, str) for item in node.items):
         return None
     return codes.pop()
-
-
-def _is_misread(node: CharClass) -> bool:
-    """Whether llguidance adds quotes and backslashes to a class that lacks them.
-
-    It does (seen in 1.7.6) where the class has control characters without a JSON escape of their
-    own.
-    """
-    has_control = _contains(node, 0x01) or _contains(node, 0x1F)
-    return has_control and not (_contains(node, ord('"')) and _contains(node, ord("\\")))
-
-
-def _contains(node: CharClass, code: int) -> bool:
-    return node.is_negated != any(_item_contains(item, code) for item in node.items)
-
-
-def _item_contains(item: tuple[int, int] | str, code: int) -> bool:
-    if isinstance(item, tuple):
-        return item[0] <= code <= item[1]
-    if item[0] in "pP":
-        return (item[0] == "P") != unicodedata.category(chr(code)).startswith(item[2:-1])
-    ranges: Ranges = SETS[item.lower()]
-    return item.islower() == any(low <= code <= high for low, high in ranges)
 
 
 def all_but(names: Iterable[str]) -> str:
