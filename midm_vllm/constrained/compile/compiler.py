@@ -18,11 +18,7 @@ from typing import Any
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.flat import compile_flat
 from midm_vllm.constrained.json_grammar import Schema
-from midm_vllm.constrained.json_schema.disjointness import (
-    are_all_disjoint,
-    are_disjoint,
-    listed_values,
-)
+from midm_vllm.constrained.json_schema.disjointness import are_disjoint, listed_values
 from midm_vllm.constrained.json_schema.findings import Findings
 from midm_vllm.constrained.json_schema.inhabitation import uninhabited
 from midm_vllm.constrained.json_schema.intersection import (
@@ -170,7 +166,7 @@ class SchemaCompiler:
         if len(branches) > limits.MAX_BRANCHES and listed_values(branches) is None:
             self.findings.report(keyword, place, f"it has more than {limits.MAX_BRANCHES} schemas")
             return [True]
-        if keyword == "oneOf" and not are_all_disjoint(branches, self.look_up):
+        if keyword == "oneOf" and not are_disjoint(branches, self.look_up):
             exclusive = self._make_exclusive(branches, schema)
             if exclusive is not None:
                 return exclusive
@@ -190,7 +186,7 @@ class SchemaCompiler:
             base = {**around, **branch} if isinstance(branch, dict) else around
             negated = [
                 negate(other, base, self.look_up) for index, other in enumerate(branches)
-                if index != number and not are_disjoint(branch, other, self.look_up)
+                if index != number and not are_disjoint((branch, other), self.look_up)
             ]
             if None in negated:
                 return None

@@ -8,7 +8,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context as Rounding, Decimal
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.context import Context
 from midm_vllm.constrained.json_grammar import Schema
-from midm_vllm.constrained.json_schema.normalization import as_number
+from midm_vllm.constrained.json_schema.values import as_number
 
 _LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
 _BOUNDS = (*_LOWER, *_UPPER)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.keywords import TYPES
 from midm_vllm.constrained.json_schema.values import canonical, types_of_value
 
@@ -54,8 +53,12 @@ def follow(schema: Any, look_up: LookUp) -> Any:
     return schema
 
 
-def are_all_disjoint(branches: Sequence[Any], look_up: LookUp) -> bool:
-    """Whether certainly no value is valid by two of the branches; in linear time."""
+def are_disjoint(branches: Sequence[Any], look_up: LookUp) -> bool:
+    """Whether certainly no value is valid by two of the branches, in linear time.
+
+    They are told apart by their types, by values that they list, or by those of a member that all
+    of them require.
+    """
     resolved = [follow(branch, look_up) for branch in branches]
     if _are_told_apart(resolved, look_up):
         return True
@@ -66,27 +69,6 @@ def are_all_disjoint(branches: Sequence[Any], look_up: LookUp) -> bool:
         if None not in members and _are_told_apart(members, look_up):
             return True
     return False
-
-
-def are_disjoint(one: Any, other: Any, look_up: LookUp) -> bool:
-    """Whether certainly no value is valid by both schemas."""
-    if are_all_disjoint([one, other], look_up):
-        return True
-    one, other = follow(one, look_up), follow(other, look_up)
-    if not (isinstance(one, dict) and isinstance(other, dict)):
-        return False
-    if types_of(one, look_up) & types_of(other, look_up) != {"object"}:
-        return False
-    return _forbids_required(one, other) or _forbids_required(other, one)
-
-
-def _forbids_required(closed: Schema, other: Schema) -> bool:
-    """Whether ``other`` requires a member that ``closed`` forbids."""
-    members = closed.get("properties", {})
-    is_closed = closed.get("additionalProperties") is False and not closed.get("patternProperties")
-    return any(
-        members.get(name, not is_closed) is False for name in other.get("required", ())
-    )
 
 
 def _are_told_apart(schemas: Sequence[Any], look_up: LookUp) -> bool:
@@ -117,10 +99,5 @@ def _required_member(schema: Any, name: str, look_up: LookUp) -> Any:
 def listed_values(branches: Sequence[Any]) -> list[Any] | None:
     """The values of branches that only list values; None where one does not."""
     if all(isinstance(branch, dict) and branch.keys() == {"enum"} for branch in branches):
-        return list(_values_of(branches))
+        return [value for branch in branches for value in branch["enum"]]
     return None
-
-
-def _values_of(branches: Sequence[Schema]) -> Iterator[Any]:
-    for branch in branches:
-        yield from branch["enum"]

@@ -10,8 +10,8 @@ A normalized schema is ``True``, ``False``, or an object in which
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm.constrained import limits
@@ -19,34 +19,45 @@ from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.findings import Findings
 from midm_vllm.constrained.json_schema.formats import FORMATS
 from midm_vllm.constrained.json_schema.keywords import KEYWORDS, TYPES
-from midm_vllm.constrained.json_schema.values import canonical
-from midm_vllm.constrained.json_schema.references import Document, Resource, Target
+from midm_vllm.constrained.json_schema.references import Scope, document_scope, has_drafts
+from midm_vllm.constrained.json_schema.values import as_number, canonical
 
-_LEGACY = frozenset(("additionalItems", "dependencies", "dependentRequired", "const"))
 _EXCLUSIVE = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
 _CONTAINS = frozenset(("contains", "minContains", "maxContains"))
 #: What a value is where it is not of its keyword's kind.
 _INVALID: Any = object()
+_PLACES = {"items": ".items", "additionalProperties": ".*", "unevaluatedProperties": ".*"}
+
+
+@dataclass(frozen=True)
+class _Position:
+    """Where a schema stands."""
+
+    place: str
+    scope: Scope
+    depth: int
+
+    def inside(self, step: str, scope: Scope) -> _Position:
+        return _Position(self.place + step, scope, self.depth + 1)
 
 
 class Normalizer:
     """Normalizes a document's schemas when they are first asked for."""
 
     def __init__(self, schema: Any, text: str, findings: Findings) -> None:
-        self._document = Document(schema, text)
         self.findings = findings
+        self._document = schema
+        self._scope = document_scope(schema)
+        self._has_drafts = has_drafts(text)
+        self._has_resources = text.count('"$id"') > (isinstance(schema, dict) and "$id" in schema)
         self._visited = 0
         self._keys: dict[int, str] = {}
-        self._targets: dict[str, tuple[str, Target]] = {}
+        self._targets: dict[str, tuple[str, Any, Scope]] = {}
         self._normalized: dict[str, Any] = {}
-        self._readers: dict[str, Callable[[str, Any, str, Resource, int], Any]] = {
-            "schema": self._subschema, "schemas": self._schemas, "named": self._named,
-            "reference": self._reference,
-        }
 
     def root(self) -> Any:
         """The whole document, normalized."""
-        return self._schema("schema", self._document.root.schema, "$", self._document.root, 0)
+        return self._normalize("schema", self._document, _Position("$", self._scope, 0))
 
     def name(self, key: str) -> str:
         """A reference as the document has it."""
@@ -56,43 +67,44 @@ class Normalizer:
         """The normalized schema that a normalized ``$ref`` means."""
         if key not in self._normalized:
             self._normalized[key] = False  # While it is read, which does not look it up.
-            reference, target = self._targets[key]
-            self._normalized[key] = self._schema(
-                "schema", target.schema, reference[:80], target.resource, 1
+            reference, schema, scope = self._targets[key]
+            self._normalized[key] = self._normalize(
+                "schema", schema, _Position(reference[:80], scope, 1)
             )
         return self._normalized[key]
 
-    def _schema(self, keyword: str, schema: Any, place: str, around: Resource, depth: int) -> Any:
+    def _normalize(self, keyword: str, schema: Any, at: _Position) -> Any:
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, dict):
-            self.findings.report(keyword, place, "it is no JSON schema")
+            self.findings.report(keyword, at.place, "it is no JSON schema")
             return True
-        if depth > limits.MAX_DEPTH:
-            self.findings.report("schema", place, f"it nests more than {limits.MAX_DEPTH} deep")
+        if at.depth > limits.MAX_DEPTH:
+            self.findings.report("schema", at.place, f"it nests more than {limits.MAX_DEPTH} deep")
             return True
         self._visited += 1
         if self._visited > limits.NORMALIZED_PER_NODE * self.findings.limit:
-            self.findings.charge(self.findings.limit + 1, place)
+            self.findings.charge(self.findings.limit + 1, at.place)
             return True
-        resource = self._document.resource_of(schema, around)
-        said = _relevant(schema, resource)
+        scope = at.scope.inside(schema)
         normalized: Schema = {}
-        for keyword, value in said.items():
+        for keyword, value in _in_newest_draft(schema, scope).items():
             kind = KEYWORDS[keyword].kind
             if kind == "not enforced":
-                self.findings.report(keyword, place, "this keyword of draft 3 is not supported")
+                self.findings.report(keyword, at.place, "it is not supported")
                 continue
-            read = _READERS[kind](value) if kind in _READERS else self._readers[kind](
-                keyword, value, place, resource, depth
-            )
+            if kind == "reference":
+                keyword, read = "$ref", self._refer(keyword, value, at.place, scope)
+                if read is None or normalized.setdefault("$ref", read) == read:
+                    continue
+                self.findings.report(keyword, at.place, "there is another reference beside it")
+                continue
+            read = self._read(keyword, kind, value, at, scope)
             if read is _INVALID:
-                self.findings.report(keyword, place, _EXPECTED[kind])
-            elif kind != "reference":
+                self.findings.report(keyword, at.place, f"it is no {_KINDS.get(kind, kind)}")
+            else:
                 normalized[keyword] = read
-            elif read is not None and normalized.setdefault("$ref", read) != read:
-                self.findings.report(keyword, place, "it is not followed beside '$ref'")
-        _normalize_arrays(self.findings, normalized, place)
+        _normalize_arrays(self.findings, normalized, at.place)
         if "format" in normalized and normalized["format"] not in FORMATS:
             del normalized["format"]
         if "if" not in normalized:
@@ -100,51 +112,40 @@ class Normalizer:
             normalized.pop("else", None)
         return normalized or True
 
-    # Values of each kind.
+    def _read(self, keyword: str, kind: str, value: Any, at: _Position, scope: Scope) -> Any:
+        """Read the value of a keyword, which is _INVALID where it is not of its kind."""
+        if kind in _READERS:
+            return _READERS[kind](value)
+        if kind == "schema":
+            return self._normalize("schema", value, at.inside(_PLACES.get(keyword, ""), scope))
+        if kind == "schemas" and isinstance(value, list) and value:
+            return [
+                self._normalize(keyword, each, at.inside(f".{keyword}[{number}]", scope))
+                for number, each in enumerate(value)
+            ]
+        if kind == "named" and isinstance(value, dict):
+            is_pattern = keyword == "patternProperties"
+            return {
+                name: self._normalize(
+                    "schema", each, at.inside(".*" if is_pattern else f".{name:.60}", scope)
+                ) for name, each in value.items()
+            }
+        return _INVALID
 
-    def _schemas(
-        self, keyword: str, value: Any, place: str, resource: Resource, depth: int
-    ) -> Any:
-        if not isinstance(value, list):
-            return _INVALID
-        return [
-            self._schema(keyword, each, f"{place}.{keyword}[{number}]", resource, depth + 1)
-            for number, each in enumerate(value)
-        ] or _INVALID
-
-    def _named(self, keyword: str, value: Any, place: str, resource: Resource, depth: int) -> Any:
-        if not isinstance(value, dict):
-            return _INVALID
-        is_pattern = keyword == "patternProperties"
-        return {
-            name: self._schema(
-                "schema", each, f"{place}.{'*' if is_pattern else name[:60]}", resource, depth + 1
-            ) for name, each in value.items()
-        }
-
-    def _subschema(
-        self, keyword: str, value: Any, place: str, resource: Resource, depth: int
-    ) -> Any:
-        inside = place + _PLACES.get(keyword, "")
-        return self._schema("schema", value, inside, resource, depth + 1)
-
-    def _reference(
-        self, keyword: str, value: Any, place: str, resource: Resource, depth: int
-    ) -> Any:
-        if keyword != "$ref" and self._document.has_resources:
-            self.findings.report(keyword, place, "it depends on the schemas that lead to it")
+    def _refer(self, keyword: str, value: Any, place: str, scope: Scope) -> str | None:
+        """The key of what a reference means; None, with a finding, where it is not followed."""
+        if self._has_drafts or (keyword != "$ref" and self._has_resources):
+            self.findings.report(keyword, place, "the document consists of several")
             return None
-        target = self._document.resolve(value, resource) if isinstance(value, str) else None
-        if target is None:
+        found = scope.resolve(value) if isinstance(value, str) else None
+        if found is None:
             self.findings.report("$ref", place, f"{value!r:.80} is not in the schema")
             return None
-        identity = id(target.schema) if isinstance(target.schema, dict) else int(target.schema)
+        schema, scope = found
+        identity = id(schema) if isinstance(schema, dict) else int(schema)
         key = self._keys.setdefault(identity, f"d{len(self._keys)}")
-        self._targets.setdefault(key, (value, target))
+        self._targets.setdefault(key, (value, schema, scope))
         return key
-
-
-_PLACES = {"items": ".items", "additionalProperties": ".*", "unevaluatedProperties": ".*"}
 
 
 def _normalize_arrays(findings: Findings, schema: Schema, place: str) -> None:
@@ -168,70 +169,57 @@ def _normalize_arrays(findings: Findings, schema: Schema, place: str) -> None:
         findings.report("contains", place, "a grammar cannot look for an item")
 
 
-def _relevant(schema: Schema, resource: Resource) -> Schema:
-    """What a schema says by its draft, as newer drafts write it."""
-    draft = resource.draft
-    if draft is None:
-        said = {key: value for key, value in schema.items() if key in KEYWORDS}
-    else:
-        said = {
-            key: value for key, value in schema.items()
-            if key in KEYWORDS and KEYWORDS[key].first <= draft <= KEYWORDS[key].last
-        }
-    if resource.ignores_siblings and "$ref" in said:
-        return {"$ref": said["$ref"]}
-    if isinstance(said.get("items"), list):
-        said.setdefault("prefixItems", said.pop("items"))
-        if "additionalItems" in said:
-            said["items"] = said["additionalItems"]
+def _in_newest_draft(schema: Schema, scope: Scope) -> Schema:
+    """What a schema means by its draft, as the newest draft writes it."""
+    draft = scope.draft
+    written = {
+        key: value for key, value in schema.items() if key in KEYWORDS and (
+            draft is None or KEYWORDS[key].first <= draft <= KEYWORDS[key].last
+        )
+    }
+    if scope.ignores_siblings and "$ref" in written:
+        return {"$ref": written["$ref"]}
+    further_items = written.pop("additionalItems", None)
+    if isinstance(written.get("items"), list):
+        written.setdefault("prefixItems", written.pop("items"))
+        if further_items is not None:
+            written["items"] = further_items
     for bound, exclusive in _EXCLUSIVE:
-        if isinstance(said.get(exclusive), bool):
-            is_exclusive = said.pop(exclusive)
-            if is_exclusive and bound in said:
-                said[exclusive] = said.pop(bound)
-    if said.keys() & _LEGACY:
-        _replace_legacy(said)
-    if isinstance(said.get("required"), bool) and draft != 3:
-        del said["required"]  # Of the member itself, in draft 3 alone.
-    return said
+        if isinstance(written.get(exclusive), bool):
+            is_exclusive = written.pop(exclusive)
+            if is_exclusive and bound in written:
+                written[exclusive] = written.pop(bound)
+    if "const" in written:
+        values = [written.pop("const")]
+        if isinstance(written.get("enum"), list):
+            listed = {canonical(each) for each in written["enum"]}
+            values = [each for each in values if canonical(each) in listed]
+        written["enum"] = values
+    dependent = _dependent_schemas(written)
+    if dependent:
+        written["dependentSchemas"] = dependent
+    if isinstance(written.get("required"), bool) and draft != 3:
+        del written["required"]  # Of the member itself, in draft 3 alone.
+    return written
 
 
-def _replace_legacy(said: Schema) -> None:
-    said.pop("additionalItems", None)
-    if "const" in said:
-        values = [said.pop("const")]
-        if isinstance(said.get("enum"), list):
-            excluded = {canonical(each) for each in said["enum"]}
-            values = [each for each in values if canonical(each) in excluded]
-        said["enum"] = values
+def _dependent_schemas(written: Schema) -> Schema:
+    """All dependencies as schemas, which are taken out of what is written."""
     dependent: Schema = {}
     for keyword in ("dependentSchemas", "dependentRequired", "dependencies"):
-        given = said.get(keyword)
-        if not isinstance(given, dict):
+        if not isinstance(written.get(keyword), dict):
             continue
-        del said[keyword]
-        for name, needed in given.items():
+        for name, needed in written.pop(keyword).items():
             needed = [needed] if isinstance(needed, str) else needed  # Draft 3.
             needed = {"required": needed} if isinstance(needed, list) else needed
             dependent[name] = {"allOf": [dependent[name], needed]} if name in dependent else needed
-    if dependent:
-        said["dependentSchemas"] = dependent
-
-
-def as_number(value: Any) -> int | float | None:
-    """A JSON number, as an integer where it is one; None for what is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-        return None
-    if isinstance(value, float) and value.is_integer() and abs(value) < limits.EXACT_INTEGER:
-        return int(value)
-    return value if isinstance(value, int) or math.isfinite(value) else None
+    return dependent
 
 
 def _unique_if(value: Any, fits: Callable[[Any], bool]) -> Any:
     """A list without repetitions, if each of its items fits."""
-    return list(dict.fromkeys(value)) if isinstance(value, list) and all(map(fits, value)) else (
-        _INVALID
-    )
+    is_fitting = isinstance(value, list) and all(map(fits, value))
+    return list(dict.fromkeys(value)) if is_fitting else _INVALID
 
 
 def _number_if(value: Any, fits: Callable[[float], bool]) -> Any:
@@ -256,10 +244,8 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "text": lambda value: _if_type(value, str),
     "flag": lambda value: _if_type(value, bool),
 }
-_EXPECTED = {
-    "schema": "it is no JSON schema", "schemas": "it is no list of schemas",
-    "named": "it is no object of schemas", "names": "it is no list of names",
-    "types": "it is no type", "count": "it is no count", "number": "it is no number",
-    "step": "it is no step", "values": "it is no list of values", "pattern": "it is no text",
-    "text": "it is no text", "flag": "it is neither true nor false",
+#: What each kind is called, where that is not its name.
+_KINDS = {
+    "schema": "JSON schema", "schemas": "list of schemas", "named": "object of schemas",
+    "names": "list of names", "types": "type", "values": "list of values", "flag": "boolean",
 }

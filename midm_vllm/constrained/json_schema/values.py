@@ -1,9 +1,21 @@
-"""JSON values: when two are equal, and of which types one is."""
+"""JSON values: numbers, when two values are equal, and of which types one is."""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
+
+from midm_vllm.constrained import limits
+
+
+def as_number(value: Any) -> int | float | None:
+    """A JSON number, as an integer where it is one; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer() and abs(value) < limits.EXACT_INTEGER:
+        return int(value)
+    return value if isinstance(value, int) or math.isfinite(value) else None
 
 
 def canonical(value: Any) -> str:
