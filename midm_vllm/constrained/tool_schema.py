@@ -19,7 +19,7 @@ from llguidance import LLMatcher
 
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.compiler import SchemaCompiler
-from midm_vllm.constrained.compile.validation import relax_until_accepted, skips_validation
+from midm_vllm.constrained.compile.validation import skips_validation, validation_error
 from midm_vllm.constrained.json_grammar import ANY_OBJECT, json_grammar
 from midm_vllm.constrained.json_schema.findings import TOO_LARGE, Finding, Findings
 from midm_vllm.constrained.json_schema.normalization import Normalizer
@@ -216,10 +216,10 @@ def _compile_document(
     if len(text) > limits.GRAMMAR_CHARACTERS_PER_NODE * limits.MAX_NODES:
         return _unconstrained(f"{TOO_LARGE} {nodes} nodes, written out")
     if not skips_validation(compiled, text, compiler.findings.nodes, compiler.other_names):
-        compiled, rejected = relax_until_accepted(compiled, text, compiler.places)
-        findings += rejected
-        text = json.dumps(compiled, ensure_ascii=False)
-    if is_arguments and any(each.place == "$" and each.keyword == "schema" for each in findings):
+        error = validation_error(text)
+        if error:
+            findings.append(Finding("schema", "$", error))
+    if any(each.place == "$" and each.keyword == "schema" for each in findings):
         text = json.dumps(anything)
     return ToolSchema(
         json_grammar(text), tuple(findings), compiler.findings.nodes,

@@ -234,14 +234,16 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
                           ['{"a": "ab"}'], ['{"a": "abc"}']),
     "a bound of 16 digits": (one({"type": "number", "maximum": 0.1234567890123456}),
                              ['{"a": 0.01}'], ['{"a": 0.1234567890123457}']),
-    "numbers that a bound begins with": (
-        one({"type": "number", "minimum": -2.25, "maximum": 0.123}),
-        ['{"a": 0.1}', '{"a": 0.12}', '{"a": 0.123}', '{"a": -2.2}', '{"a": -2.25}'],
-        ['{"a": 0.124}', '{"a": 0.2}', '{"a": -2.3}', '{"a": "x"}'],
+    "numbers between whole ones, one of which is excluded": (
+        one({"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 0.5},
+                       {"type": "number", "minimum": -2.25, "exclusiveMaximum": -2}]}),
+        ['{"a": 0.001}', '{"a": 0.5}', '{"a": -2.1}', '{"a": -2.25}'],
+        ['{"a": 0}', '{"a": 0.0}', '{"a": -0}', '{"a": 0.6}', '{"a": -2}', '{"a": -2.0}'],
     ),
-    "numbers that a bound begins with, or null": (
-        one({"type": ["number", "null"], "exclusiveMaximum": 0.125}),
-        ['{"a": 0.12}', '{"a": null}'], ['{"a": 0.125}', '{"a": "x"}'],
+    "numbers between which there is none": (
+        one({"anyOf": [{"type": "null"}, {"type": "integer", "minimum": 0.2, "maximum": 0.8},
+                       {"type": "number", "exclusiveMinimum": 2, "maximum": 2}]}),
+        ['{"a": null}'], ['{"a": 0}', '{"a": 1}', '{"a": 2}'],
     ),
     # What the standard says of keywords beside each other.
     "objects alone, of a choice with others": (

@@ -29,7 +29,6 @@ from midm_vllm.constrained.json_schema.intersection import (
 from midm_vllm.constrained.json_schema.keywords import (
     COMBINING,
     EVALUATED,
-    FLAT,
     NEGATED,
     OF_STRINGS,
 )
@@ -38,7 +37,7 @@ from midm_vllm.constrained.json_schema.normalization import Normalizer
 
 _UNEVALUATED = ("unevaluatedProperties", "unevaluatedItems")
 #: Keywords for which a schema has to be multiplied out.
-_MULTIPLIED = frozenset((*COMBINING, *_UNEVALUATED))
+_MULTIPLIED = frozenset((*COMBINING, "then", "else", *_UNEVALUATED))
 
 #: Keywords as schemas have them.
 _NAMES = {NEGATED: "not"}
@@ -52,7 +51,6 @@ class SchemaCompiler:
         findings: What it does not enforce, and what it cost.
         cycles: References that lead back to themselves, so that no grammar can be made or none of
             its texts ends. Compile again with these to avoid.
-        places: Where each part of the result stands in the schema, by identity.
     """
 
     def __init__(
@@ -61,7 +59,6 @@ class SchemaCompiler:
         avoid: frozenset[str] = frozenset(),
     ) -> None:
         self.findings = Findings(limit)
-        self.places: dict[int, str] = {}
         self.other_names: set[str] = set()
         self.control_tokens = control_tokens
         self.pattern_characters: set[str] = set()
@@ -120,7 +117,6 @@ class SchemaCompiler:
                 compile_flat(self, each, place, depth)
                 for each in self._multiply_out(schema, place, 0)
             ])
-        self.places[id(written)] = place
         return written
 
     def _compile_reference(self, key: str, place: str) -> Any:
@@ -201,7 +197,7 @@ class SchemaCompiler:
             return [schema]
         if not self.findings.charge(1, place):
             return [True]
-        flat = {key: value for key, value in schema.items() if key in FLAT}
+        flat = {key: value for key, value in schema.items() if key not in _MULTIPLIED}
         if self._tracks_evaluated:
             flat[EVALUATED] = evaluated_by(flat)
         results: list[Any] = [flat]

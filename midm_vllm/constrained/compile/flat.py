@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.compile.arrays import array_ways
-from midm_vllm.constrained.compile.context import (
-    Context,
-    control_token_in,
-    control_token_reason,
-)
 from midm_vllm.constrained.compile.numbers import number_ways
 from midm_vllm.constrained.compile.objects import object_ways
-from midm_vllm.constrained.compile.strings import string_ways
+from midm_vllm.constrained.compile.strings import (
+    contains_control_token,
+    string_ways,
+    write_counts,
+)
+from midm_vllm.constrained.compile.validation import part_error
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.intersection import is_unsatisfiable
 from midm_vllm.constrained.json_schema.keywords import (
@@ -25,12 +24,15 @@ from midm_vllm.constrained.json_schema.keywords import (
     OF_OBJECTS,
     OF_STRINGS,
     TYPES,
-    UNDERSTOOD_BESIDE,
+    not_understood,
 )
 from midm_vllm.constrained.json_schema.values import canonical, types_of_value
 
+if TYPE_CHECKING:
+    from midm_vllm.constrained.compile.compiler import SchemaCompiler
 
-def compile_flat(context: Context, schema: Any, place: str, depth: int) -> Any:
+
+def compile_flat(compiler: SchemaCompiler, schema: Any, place: str, depth: int) -> Any:
     """Compile a schema without combining keywords; False where nothing is valid by it."""
     if isinstance(schema, bool):
         return schema
@@ -38,11 +40,13 @@ def compile_flat(context: Context, schema: Any, place: str, depth: int) -> Any:
         return _typed({}, schema["type"])
     if is_unsatisfiable(schema):
         return False
-    schema = _without_conflicts(context, schema, place)
+    for keyword in not_understood(frozenset(schema)):
+        compiler.findings.report(keyword, place, "it is not enforced beside the others there")
+        schema = {key: value for key, value in schema.items() if key != keyword}
     types: list[str] = schema.get("type", list(TYPES))
     rest: Schema = {}
     ways: list[Schema] = []
-    for names, written in _by_type(context, schema, types, place, depth):
+    for names, written in _ways_by_type(compiler, schema, types, place, depth):
         if len(written) == 1 and "enum" not in written[0]:
             rest |= written[0]
             continue
@@ -50,12 +54,12 @@ def compile_flat(context: Context, schema: Any, place: str, depth: int) -> Any:
         types = [name for name in types if name not in names]
         ways += [each if "enum" in each else _typed(each, own) for each in written]
     conditions = [
-        compile_flat(context, each, place, depth) for each in schema.get("allOf", ())
+        compile_flat(compiler, each, place, depth) for each in schema.get("allOf", ())
     ]
     if "enum" in schema:
         wanted = frozenset(schema.get("type", TYPES))
         typed = [each for each in schema["enum"] if not wanted.isdisjoint(types_of_value(each))]
-        values = _writable_values(context, typed, place)
+        values = _writable_values(compiler, typed, place)
         if values is not None and not values:
             return False
         if values is not None and not ways:
@@ -67,13 +71,19 @@ def compile_flat(context: Context, schema: Any, place: str, depth: int) -> Any:
         ways.append(_typed(rest, types if is_restricted else None))
     if not ways or False in conditions:
         return False
-    chosen: Schema = ways[0] if len(ways) == 1 else {"anyOf": ways}
+    compiled: Schema = ways[0] if len(ways) == 1 else {"anyOf": ways}
     conditions = [each for each in conditions if each is not True and each]
-    if not conditions:
-        return chosen
-    if "anyOf" in chosen:
-        return {"allOf": [chosen, *conditions]}
-    return {**chosen, "allOf": [*chosen.get("allOf", ()), *conditions]}
+    if conditions:
+        has_choice = "anyOf" in compiled
+        alone, inner = ({}, [compiled]) if has_choice else (compiled, compiled.get("allOf", []))
+        compiled = {**alone, "allOf": [*inner, *conditions]}
+    is_combined = not compiled.keys() <= {"type", "enum"} and (conditions or "enum" in rest)
+    if is_combined and schema.keys().isdisjoint(OF_ARRAYS | OF_OBJECTS):
+        error = part_error(json.dumps(compiled, ensure_ascii=False))
+        if error:
+            compiler.findings.report("schema", place, error)
+            return {}
+    return compiled
 
 
 def _typed(schema: Schema, types: Sequence[str] | None) -> Schema:
@@ -83,60 +93,60 @@ def _typed(schema: Schema, types: Sequence[str] | None) -> Schema:
     return {"type": types[0] if len(types) == 1 else list(types), **schema}
 
 
-def _without_conflicts(context: Context, schema: Schema, place: str) -> Schema:
-    """The schema without the keywords that are not understood beside its others."""
-    for keyword in UNDERSTOOD_BESIDE.keys() & schema.keys():
-        group = OF_ARRAYS if keyword in OF_ARRAYS else OF_OBJECTS
-        conflicts = (schema.keys() & group) - UNDERSTOOD_BESIDE[keyword] - {keyword}
-        if conflicts:
-            context.findings.report(
-                keyword, place, f"it is not enforced beside '{sorted(conflicts)[0]}'"
-            )
-            schema = {key: value for key, value in schema.items() if key != keyword}
-    return schema
+def _ways_by_type(
+    compiler: SchemaCompiler, schema: Schema, types: Sequence[str], place: str, depth: int
+) -> Iterator[tuple[tuple[str, ...], list[Schema]]]:
+    """What the schema says of values of some types, as schemas of which one has to hold."""
+    keywords = schema.keys()
+    if not keywords.isdisjoint(OF_NUMBERS) and ("number" in types or "integer" in types):
+        yield ("integer", "number"), number_ways(compiler, schema, place, "number" not in types)
+    if not keywords.isdisjoint(OF_STRINGS) and "string" in types:
+        yield ("string",), string_ways(compiler, schema, place)
+    if not keywords.isdisjoint(OF_ARRAYS) and "array" in types:
+        yield ("array",), _array_ways(compiler, schema, place, depth)
+    if not keywords.isdisjoint(OF_OBJECTS) and "object" in types:
+        yield ("object",), object_ways(compiler, schema, place, depth)
 
 
-def _by_type(
-    context: Context, schema: Schema, types: Sequence[str], place: str, depth: int
-) -> list[tuple[frozenset[str], list[Schema]]]:
-    """What the schema says of each type's values, as schemas of which one has to hold."""
-    written = []
-    said = schema.keys()
-    if not said.isdisjoint(OF_NUMBERS) and ("number" in types or "integer" in types):
-        numbers = number_ways(context, schema, place, "number" not in types)
-        written.append((frozenset(("integer", "number")), numbers))
-    if not said.isdisjoint(OF_STRINGS) and "string" in types:
-        written.append((frozenset(("string",)), string_ways(context, schema, place)))
-    if not said.isdisjoint(OF_ARRAYS) and "array" in types:
-        written.append((frozenset(("array",)), array_ways(context, schema, place, depth)))
-    if not said.isdisjoint(OF_OBJECTS) and "object" in types:
-        written.append((frozenset(("object",)), object_ways(context, schema, place, depth)))
-    return written
+def _array_ways(compiler: SchemaCompiler, schema: Schema, place: str, depth: int) -> list[Schema]:
+    written = write_counts(compiler, schema, place, "Items", limits.MAX_ITEMS)
+    least, most = written.get("minItems", 0), written.get("maxItems", limits.MAX_ITEMS)
+    if schema.get("uniqueItems") and most > 1:
+        compiler.findings.report("uniqueItems", place, "a grammar cannot compare items")
+    first = [
+        compiler.compile_subschema(item, f"{place}.prefixItems[{number}]", depth)
+        for number, item in enumerate(schema.get("prefixItems", ()))
+    ]
+    if first:
+        written["prefixItems"] = first
+    items = schema.get("items", True)
+    if items is not True:
+        items = written["items"] = compiler.compile_subschema(items, f"{place}.items", depth)
+    needed = [*first[:least], *[items] * (least > len(first))]
+    return [] if least > most or False in needed else [written]
 
 
-def _writable_values(context: Context, values: Sequence[Any], place: str) -> list[Any] | None:
+def _writable_values(
+    compiler: SchemaCompiler, values: Sequence[Any], place: str
+) -> list[Any] | None:
     """The values that a grammar can write exactly; None, with a finding, for any value."""
-    if not context.findings.charge(_cost_of_values(values), place):
+    inside = sum(len(json.dumps(each)) for each in values if isinstance(each, (list, dict)))
+    texts = sum(len(each) for each in values if isinstance(each, str))
+    cost = len(values) // limits.VALUES_PER_NODE + inside // 5 + texts // 50
+    if not compiler.findings.charge(cost, place):
         return None
-    exact = {canonical(each): each for each in values if _is_exact(each)}
+    exact = list({canonical(each): each for each in values if _is_exact(each)}.values())
     if values and not exact:
-        context.findings.report(
+        compiler.findings.report(
             "const" if len(values) == 1 else "enum", place,
             "no grammar writes numbers of more than 53 bits exactly",
         )
         return None
-    if context.control_tokens:
-        token = control_token_in(context, json.dumps(list(exact.values()), ensure_ascii=False))
-        if token:
-            context.findings.report("enum", place, control_token_reason(token))
-            return None
-    return list(exact.values())
-
-
-def _cost_of_values(values: Sequence[Any]) -> int:
-    inside = sum(len(json.dumps(each)) for each in values if isinstance(each, (list, dict)))
-    texts = sum(len(each) for each in values if isinstance(each, str))
-    return len(values) // limits.VALUES_PER_NODE + inside // 5 + texts // 50
+    if compiler.control_tokens and contains_control_token(
+        compiler, "enum", json.dumps(exact, ensure_ascii=False), place
+    ):
+        return None
+    return exact
 
 
 def _is_exact(value: Any) -> bool:

@@ -4,58 +4,78 @@ from __future__ import annotations
 
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context as Rounding, Decimal
+from typing import TYPE_CHECKING
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.compile.context import Context
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.values import as_number
 
+if TYPE_CHECKING:
+    from midm_vllm.constrained.compile.compiler import SchemaCompiler
+
 _LOWER, _UPPER = ("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")
-_BOUNDS = (*_LOWER, *_UPPER)
 
 
-def number_ways(context: Context, schema: Schema, place: str, is_integer: bool) -> list[Schema]:
+def number_ways(
+    compiler: SchemaCompiler, schema: Schema, place: str, is_integer: bool
+) -> list[Schema]:
     """What a flat schema says of numbers, as schemas of which one has to hold."""
-    written: Schema = {}
-    for keyword in _BOUNDS:
+    bounds: Schema = {}
+    for keyword in (*_LOWER, *_UPPER):
         if keyword not in schema:
             continue
         bound = schema[keyword]
-        if not context.findings.charge(len(f"{bound:.17g}") ** 2 // 16, place):
+        if not compiler.findings.charge(len(f"{bound:.17g}") ** 2 // 16, place):
             continue
         comparable = _comparable(bound, keyword)
         if comparable is None:
-            context.findings.report(keyword, place, "no grammar compares numbers of that size")
+            compiler.findings.report(keyword, place, "no grammar compares numbers of that size")
         else:
-            written[keyword] = comparable
-    if "multipleOf" in schema:
-        multiples = _write_step(context, schema["multipleOf"], written, place, is_integer)
-        if multiples is not None:
-            return [{"enum": multiples}] if multiples else []
-    shorter = [] if is_integer else _shorter_than_bounds(written)
-    if shorter and context.findings.charge(len(shorter), place):
-        return [written, {"enum": shorter}]
-    return [written]
-
-
-def _write_step(
-    context: Context, step: float, written: Schema, place: str, is_integer: bool
-) -> list[float] | None:
-    """Write a step, or return the multiples where they are listed instead."""
+            bounds[keyword] = comparable
+    if not is_integer:
+        _exclude_whole_bounds(bounds)
+    if _is_empty(bounds, is_integer):
+        return []
+    if "multipleOf" not in schema:
+        return [bounds]
+    step = schema["multipleOf"]
+    low, high = _range(bounds)
     if 1e-9 <= step <= 1e9:
-        if _is_counted(step, written):
-            least = 10 if written.keys() & set(_BOUNDS) else 1
-            if context.findings.charge(max(least, _units(step) // 10), place):
-                written["multipleOf"] = step
-            return None
-        low, high = _range(written)
+        if _is_counted(step, bounds):
+            cost = max(10 if bounds else 1, _units(step) // 10)
+            is_affordable = compiler.findings.charge(cost, place)
+            return [{**bounds, "multipleOf": step} if is_affordable else bounds]
         if (high - low) / step <= limits.MAX_MULTIPLES:
-            multiples = _multiples(step, written, is_integer)
-            if context.findings.charge(len(multiples), place):
-                return multiples
-            return None
-    context.findings.report("multipleOf", place, "it is no step that a grammar can count")
-    return None
+            multiples = _multiples(step, bounds, is_integer)
+            if compiler.findings.charge(len(multiples), place):
+                return [{"enum": multiples}] if multiples else []
+            return [bounds]
+    compiler.findings.report("multipleOf", place, "it is no step that a grammar can count")
+    return [bounds]
+
+
+def _exclude_whole_bounds(bounds: Schema) -> None:
+    """Move whole bounds inwards that llguidance takes for included, though they are excluded.
+
+    It does where all numbers between the bounds begin with the digits of that one.
+    """
+    low, high = _range(bounds)
+    for excluded, included, direction, inner in (
+        ("exclusiveMinimum", "minimum", 1, max), ("exclusiveMaximum", "maximum", -1, min),
+    ):
+        bound = bounds.get(excluded, 0.5)
+        if high - low < 1 and bound == int(bound):
+            moved = float(f"{bound + direction * max(1, abs(bound)) * 1e-9:.15g}")
+            bounds[included] = inner(moved, bounds.get(included, moved))
+
+
+def _is_empty(bounds: Schema, is_integer: bool) -> bool:
+    """Whether no number is within the bounds."""
+    low, high = _range(bounds)
+    if is_integer and math.isfinite(low) and math.isfinite(high):
+        first = math.ceil(low) + (not _is_within(math.ceil(low), bounds))
+        return not _is_within(first, bounds)
+    return low > high or low == high and not _is_within(low, bounds)
 
 
 def _is_counted(step: float, bounds: Schema) -> bool:
@@ -102,22 +122,6 @@ def _units(step: float) -> int:
     """How many of its last digit's units a number has: 25 of 0.25, 1000 of 1000."""
     _, digits, exponent = Decimal(repr(step)).normalize().as_tuple()
     return int(int("".join(map(str, digits))) * 10 ** max(int(exponent), 0))
-
-
-def _shorter_than_bounds(written: Schema) -> list[float]:
-    """Numbers between the bounds that llguidance takes to be out of them.
-
-    They are those that a bound begins with: 0.1 and 0.12 below 0.123.
-    """
-    if "multipleOf" in written:
-        return []
-    inside = set()
-    for keyword in _BOUNDS:
-        bound = written.get(keyword)
-        if isinstance(bound, float) and abs(bound) >= 1e-4:
-            whole, _, digits = repr(bound).partition(".")
-            inside |= {float(f"{whole}.{digits[:length]}") for length in range(1, len(digits))}
-    return sorted(each for each in inside if _is_within(each, written))
 
 
 def _is_within(value: float, bounds: Schema) -> bool:

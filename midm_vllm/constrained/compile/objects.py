@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.compile.context import (
-    Context,
-    control_token_in,
-    control_token_reason,
-)
-from midm_vllm.constrained.compile.strings import translate_pattern
+from midm_vllm.constrained.compile.strings import contains_control_token, translate_pattern
+from midm_vllm.constrained.compile.validation import part_error
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.disjointness import follow
 from midm_vllm.constrained.json_schema.formats import UUID
@@ -21,6 +18,9 @@ from midm_vllm.constrained.json_schema.intersection import member_schema
 from midm_vllm.constrained.regex.matching import matches
 from midm_vllm.constrained.regex.parser import UnsupportedPattern
 from midm_vllm.constrained.regex.rust_dialect import all_but
+
+if TYPE_CHECKING:
+    from midm_vllm.constrained.compile.compiler import SchemaCompiler
 
 _LENGTHS = frozenset(("minLength", "maxLength"))
 
@@ -53,35 +53,35 @@ class _Members:
         return next((name for name in self.required if self.named[name] is False), None)
 
 
-def object_ways(context: Context, schema: Schema, place: str, depth: int) -> list[Schema]:
+def object_ways(compiler: SchemaCompiler, schema: Schema, place: str, depth: int) -> list[Schema]:
     """What a flat schema says of objects, as schemas of which one has to hold."""
-    members = _read_members(context, schema, place)
+    members = _read_members(compiler, schema, place)
     if "propertyNames" in schema:
-        members = _restrict_names(context, follow(schema["propertyNames"], context.look_up),
+        members = _restrict_names(compiler, follow(schema["propertyNames"], compiler.look_up),
                                   members, place)
     if members.forbidden_but_required is not None:
-        context.unsatisfiable_at = f"{place}.{members.forbidden_but_required}"
+        compiler.unsatisfiable_at = f"{place}.{members.forbidden_but_required}"
         return []
     if len(members.optional) > limits.MAX_OPTIONAL_MEMBERS:
-        context.findings.report(
+        compiler.findings.report(
             "properties", place, f"it has more than {limits.MAX_OPTIONAL_MEMBERS} optional members"
         )
         return [{}]
     ways = []
-    for each in _choose_number(context, schema, members, place):
-        written = _write_members(context, each, place, depth)
+    for each in _choose_number(compiler, schema, members, place):
+        written = _write_members(compiler, each, place, depth)
         if written is not None:
             ways.append(written)
     return ways
 
 
-def _read_members(context: Context, schema: Schema, place: str) -> _Members:
+def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Members:
     required = schema.get("required", [])
-    if not context.findings.charge(len(required) // 4, place):
+    if not compiler.findings.charge(len(required) // 4, place):
         required = []
-    patterns, may_have_others = _read_patterns(context, schema, place)
+    patterns, may_have_others = _read_patterns(compiler, schema, place)
     compared = len(patterns) * (len(schema.get("properties", ())) + len(required))
-    if not context.findings.charge(compared, place):
+    if not compiler.findings.charge(compared, place):
         patterns, may_have_others = {}, True
     others = schema.get("additionalProperties")
     readable = {**schema, "patternProperties": patterns}
@@ -95,11 +95,9 @@ def _read_members(context: Context, schema: Schema, place: str) -> _Members:
                 properties[name] if name in properties else True if others is None else others
             )
         except UnsupportedPattern as error:
-            context.findings.report("patternProperties", place, str(error))
+            compiler.findings.report("patternProperties", place, str(error))
             named[name] = properties.get(name, True)
-        token = control_token_in(context, name)
-        if token:
-            context.findings.report("properties", place, control_token_reason(token))
+        if contains_control_token(compiler, "properties", name, place):
             return _Members({}, (), {}, True)
     members = _Members(named, tuple(required), patterns, others)
     if others is not None:
@@ -114,23 +112,25 @@ def _read_members(context: Context, schema: Schema, place: str) -> _Members:
     return replace(members, others=not is_described or "propertyNames" in schema)
 
 
-def _read_patterns(context: Context, schema: Schema, place: str) -> tuple[Schema, bool]:
+def _read_patterns(compiler: SchemaCompiler, schema: Schema, place: str) -> tuple[Schema, bool]:
     """The patterns that can be enforced; and whether there are others, which any name may match."""
     patterns: Schema = {}
     given = schema.get("patternProperties", {})
     for pattern, member in given.items():
         # Each is compared with each.
-        if not context.findings.charge(len(patterns), place):
+        if not compiler.findings.charge(len(patterns), place):
             break
-        found = translate_pattern(context, "patternProperties", pattern, place, exact=True)
+        found = translate_pattern(compiler, "patternProperties", pattern, place, exact=True)
         if found is not None and len(found.patterns) == 1:
             patterns[pattern] = member
         elif found is not None:
-            context.findings.report("patternProperties", place, "it looks ahead")
+            compiler.findings.report("patternProperties", place, "it looks ahead")
     return patterns, len(patterns) < len(given)
 
 
-def _restrict_names(context: Context, names: Any, members: _Members, place: str) -> _Members:
+def _restrict_names(
+    compiler: SchemaCompiler, names: Any, members: _Members, place: str
+) -> _Members:
     """Apply ``propertyNames``."""
     if names is True:
         return members
@@ -141,21 +141,21 @@ def _restrict_names(context: Context, names: Any, members: _Members, place: str)
         return members
     if conditions == {"enum"}:
         texts = [value for value in names["enum"] if isinstance(value, str)]
-        if context.findings.charge(len(texts), place):
+        if compiler.findings.charge(len(texts), place):
             return _keep_names(members, frozenset(texts), texts, {})
         return members
     pattern = _pattern_of_names(names, conditions)
     if pattern is None or members.patterns:
-        context.findings.report(
+        compiler.findings.report(
             "propertyNames", place, "only values, a pattern or a length can be enforced"
         )
         return members
-    if translate_pattern(context, "propertyNames", pattern, place, exact=True) is None:
+    if translate_pattern(compiler, "propertyNames", pattern, place, exact=True) is None:
         return members
     try:
         fitting = frozenset(name for name in members.named if matches(pattern, name))
     except UnsupportedPattern as error:
-        context.findings.report("propertyNames", place, str(error))
+        compiler.findings.report("propertyNames", place, str(error))
         return members
     return _keep_names(members, fitting, (), {pattern: members.others})
 
@@ -184,7 +184,7 @@ def _keep_names(
 
 
 def _choose_number(
-    context: Context, schema: Schema, members: _Members, place: str
+    compiler: SchemaCompiler, schema: Schema, members: _Members, place: str
 ) -> list[_Members]:
     """Members in every combination that has the right number.
 
@@ -208,7 +208,7 @@ def _choose_number(
     if not is_closed or ways > limits.MAX_MEMBER_CHOICES:
         for keyword in ("minProperties", "maxProperties"):
             if keyword in schema:
-                context.findings.report(
+                compiler.findings.report(
                     keyword, place, "there are too many ways to choose that many members"
                 )
         return [members]
@@ -223,20 +223,20 @@ def _choose_number(
 
 
 def _write_members(
-    context: Context, members: _Members, place: str, depth: int
+    compiler: SchemaCompiler, members: _Members, place: str, depth: int
 ) -> Schema | None:
     """Write members; None where one that is required can have no value."""
     written: Schema = {}
-    if members.named and not context.findings.charge(1, place):
+    if members.named and not compiler.findings.charge(1, place):
         return {}
     properties = {
-        name: member if member is False else context.compile_subschema(
+        name: member if member is False else compiler.compile_subschema(
             member, f"{place}.{name:.60}", depth
         ) for name, member in members.named.items()
     }
     for name in members.required:
         if properties[name] is False:
-            context.unsatisfiable_at = context.unsatisfiable_at or f"{place}.{name}"
+            compiler.unsatisfiable_at = compiler.unsatisfiable_at or f"{place}.{name}"
             return None
     if properties:
         written["properties"] = properties
@@ -245,29 +245,34 @@ def _write_members(
     for keyword, count in (("minProperties", members.least), ("maxProperties", members.most)):
         if count is not None:
             written[keyword] = count
-    written |= _write_unnamed(context, members, place, depth)
+    written |= _write_unnamed(compiler, members, place, depth)
     return written
 
 
-def _write_unnamed(context: Context, members: _Members, place: str, depth: int) -> Schema:
+def _write_unnamed(compiler: SchemaCompiler, members: _Members, place: str, depth: int) -> Schema:
     """Write members by pattern and others."""
     if members.patterns:
         patterns = {}
         for pattern, member in members.patterns.items():
-            found = translate_pattern(context, "patternProperties", pattern, place, exact=True)
+            found = translate_pattern(compiler, "patternProperties", pattern, place, exact=True)
             if found is not None:
-                patterns[found.patterns[0]] = context.compile_subschema(
+                patterns[found.patterns[0]] = compiler.compile_subschema(
                     member, f"{place}.*", depth
                 )
-        return {"patternProperties": patterns, "additionalProperties": False}
+        written = {"patternProperties": patterns, "additionalProperties": False}
+        names = {**written, "patternProperties": dict.fromkeys(patterns, True)}
+        error = part_error(json.dumps(names))
+        if error:
+            compiler.findings.report("patternProperties", place, error)
+        return {} if error else written
     if members.others is False or sum(map(len, members.named)) > limits.MAX_NAMES:
         return {"additionalProperties": False}
-    others = context.compile_subschema(members.others, f"{place}.*", depth)
+    others = compiler.compile_subschema(members.others, f"{place}.*", depth)
     if not members.named:
         return {} if others is True else {"additionalProperties": others}
-    if not context.findings.charge(6 + sum(map(len, members.named)) // 10, place):
+    if not compiler.findings.charge(6 + sum(map(len, members.named)) // 10, place):
         return {}
     # llguidance would take a name that is written with escapes for another.
     other_names = all_but(members.named)
-    context.other_names.add(other_names)
+    compiler.other_names.add(other_names)
     return {"patternProperties": {other_names: others}, "additionalProperties": False}

@@ -2,91 +2,108 @@
 
 from __future__ import annotations
 
+import json
+from typing import TYPE_CHECKING
+
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.compile.context import Context, control_token_reason
+from midm_vllm.constrained.compile.validation import part_error
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.formats import FORMATS
 from midm_vllm.constrained.json_schema.keywords import EXCLUDED_TEXTS
 from midm_vllm.constrained.regex.parser import UnsupportedPattern
 from midm_vllm.constrained.regex.rust_dialect import RustPatterns, all_but, rust_patterns
 
+if TYPE_CHECKING:
+    from midm_vllm.constrained.compile.compiler import SchemaCompiler
 
-def string_ways(context: Context, schema: Schema, place: str) -> list[Schema]:
+
+def string_ways(compiler: SchemaCompiler, schema: Schema, place: str) -> list[Schema]:
     """What a flat schema says of strings, as schemas of which one has to hold."""
-    written: Schema = {}
-    patterns: list[str] = []
-    write_counts(context, schema, written, place, "Length", limits.MAX_COUNTED)
-    if written.get("minLength", 0) > written.get("maxLength", limits.MAX_COUNTED):
+    lengths = write_counts(compiler, schema, place, "Length", limits.MAX_COUNTED)
+    if lengths.get("minLength", 0) > lengths.get("maxLength", limits.MAX_COUNTED):
         return []
+    written = dict(lengths)
+    patterns: list[str] = []
+    if "pattern" in schema:
+        found = translate_pattern(compiler, "pattern", schema["pattern"], place)
+        patterns += found.patterns if found else ()
     if "format" in schema:
         described = FORMATS[schema["format"]]
-        if context.findings.charge(described.nodes, place):
+        if compiler.findings.charge(described.nodes, place):
             patterns += described.patterns
             if described.name:
                 written["format"] = described.name
     if EXCLUDED_TEXTS in schema:
         patterns.append(all_but(schema[EXCLUDED_TEXTS]))
-    if "pattern" in schema:
-        found = translate_pattern(context, "pattern", schema["pattern"], place)
-        patterns = [*(found.patterns if found else ()), *patterns]
     if patterns:
         written["pattern"], *others = patterns
         if others:
             written["allOf"] = [{"pattern": other} for other in others]
-    return [written]
+    if written == lengths:
+        return [lengths]
+    error = part_error(json.dumps({"type": "string", **written}, ensure_ascii=False))
+    if error:
+        compiler.findings.report("pattern", place, error)
+    return [lengths if error else written]
 
 
 def translate_pattern(
-    context: Context, keyword: str, pattern: str, place: str, exact: bool = False
+    compiler: SchemaCompiler, keyword: str, pattern: str, place: str, exact: bool = False
 ) -> RustPatterns | None:
     """A pattern in Rust's dialect; None, with a finding, where it is not enforced."""
-    if not context.findings.charge(cost_of_pattern(pattern), place):
+    beyond_ascii = 0 if pattern.isascii() else sum(map("\x7f".__lt__, pattern))
+    cost = 1 + len(pattern) // limits.CHARACTERS_OF_PATTERN_PER_NODE + beyond_ascii
+    if not compiler.findings.charge(cost, place):
         return None
     try:
         found = rust_patterns(pattern, exact)
     except (UnsupportedPattern, RecursionError) as error:
-        context.findings.report(keyword, place, str(error) or "its groups nest too deep")
+        compiler.findings.report(keyword, place, str(error) or "its groups nest too deep")
         return None
-    context.pattern_characters |= found.characters
-    token = spelled_token(context, found)
-    if token:
-        context.findings.report(keyword, place, control_token_reason(token))
-        return None
-    context.findings.charge(sum(map(len, found.patterns[:-1])) // 40, place)
+    compiler.pattern_characters |= found.characters
+    # Where a pattern demands the text of such a token, llguidance forces the token itself, which no
+    # grammar allows, and the request would fail.
+    for token in compiler.control_tokens:
+        if found.characters.issuperset(token):
+            report_control_token(compiler, keyword, place, token)
+            return None
+    compiler.findings.charge(sum(map(len, found.patterns[:-1])) // 40, place)
     return found
 
 
-def spelled_token(context: Context, found: RustPatterns) -> str:
-    """A control token all of whose characters a pattern names one by one, or an empty text.
-
-    Where a pattern demands the text of such a token, llguidance forces the token itself, which no
-    grammar allows, and the request would fail.
-    """
-    for token in context.control_tokens:
-        if found.characters.issuperset(token):
-            return token
-    return ""
+def contains_control_token(
+    compiler: SchemaCompiler, keyword: str, text: str, place: str
+) -> bool:
+    """Whether a text has a control token in it; if so, a finding says it."""
+    token = next((token for token in compiler.control_tokens if token in text), "")
+    if token:
+        report_control_token(compiler, keyword, place, token)
+    return bool(token)
 
 
-def cost_of_pattern(pattern: str) -> int:
-    """What a pattern costs llguidance, in nodes."""
-    beyond_ascii = 0 if pattern.isascii() else sum(map("\x7f".__lt__, pattern))
-    return 1 + len(pattern) // limits.CHARACTERS_OF_PATTERN_PER_NODE + beyond_ascii
+def report_control_token(
+    compiler: SchemaCompiler, keyword: str, place: str, token: str
+) -> None:
+    compiler.findings.report(
+        keyword, place, f"it has {token} in it, which is a control token of this model's"
+    )
 
 
 def write_counts(
-    context: Context, schema: Schema, written: Schema, place: str, kind: str, most: int
-) -> None:
-    """Write the least and the most of a ``kind``: Length, Items or Properties."""
+    compiler: SchemaCompiler, schema: Schema, place: str, kind: str, most: int
+) -> Schema:
+    """Write the least and the most of a ``kind``: Length or Items."""
+    written: Schema = {}
     for keyword in (f"min{kind}", f"max{kind}"):
         if keyword not in schema:
             continue
         count = schema[keyword]
-        if kind == "Items" and not context.findings.charge(min(count, most) // 8, place):
+        if kind == "Items" and not compiler.findings.charge(min(count, most) // 8, place):
             continue
         if keyword.startswith("max"):
             written[keyword] = min(count, most)
         elif count > most:
-            context.findings.report(keyword, place, f"no grammar counts further than {most}")
+            compiler.findings.report(keyword, place, f"no grammar counts further than {most}")
         elif count:
             written[keyword] = count
+    return written

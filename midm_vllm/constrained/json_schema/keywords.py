@@ -1,13 +1,13 @@
-"""The keywords of JSON Schema that are understood, and beside which others.
+"""The keywords of JSON Schema that are understood, and which of them together.
 
-A keyword that asserts something and is not in this table, or stands beside one that it interacts
-with and that its row does not name, is reported as not enforced. What asserts nothing (titles,
-formats that are not enforced, keywords that no draft defines) is left out without a report, as the
-standard wants it.
+A keyword that is not enforced, or stands beside others with which it is not understood, is
+reported. What asserts nothing (titles, formats that are not enforced, keywords that no draft
+defines) is left out without a report, as the standard wants it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -78,31 +78,47 @@ KEYWORDS: dict[str, Keyword] = {
 NEGATED = "negated"
 #: Keywords that combine schemas, in the order in which they are multiplied out.
 COMBINING = ("$ref", "allOf", "anyOf", "oneOf", "not", "if", "dependentSchemas", NEGATED)
-OF_NUMBERS = frozenset((
-    "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-))
 #: Keywords of schemas that mean something where they are referred to.
 DEFINITIONS = ("$defs", "definitions")
 #: What a negated list of texts leaves: a keyword of ours.
 EXCLUDED_TEXTS = "excluded texts"
 #: What a flat schema evaluates: members and items, as a schema that allows them anything.
 EVALUATED = "evaluated"
-OF_STRINGS = frozenset(("minLength", "maxLength", "pattern", "format", EXCLUDED_TEXTS))
-OF_ARRAYS = frozenset(("items", "prefixItems", "minItems", "maxItems", "uniqueItems"))
-OF_OBJECTS = frozenset((
-    "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
-    "minProperties", "maxProperties",
-))
+#: Which keywords for values of one type are understood together: those that one row has. Keywords
+#: for different types assert nothing about the same value, and those that combine schemas are
+#: multiplied out, so that each combination of what they lead to is looked up here.
+_UNDERSTOOD_TOGETHER = {
+    "number": (
+        {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
+    ),
+    "string": (
+        {"minLength", "maxLength", "pattern", "format", EXCLUDED_TEXTS},
+    ),
+    "array": (
+        {"items", "prefixItems", "minItems", "maxItems"},
+        {"items", "minItems", "maxItems", "uniqueItems"},
+    ),
+    "object": (
+        {"properties", "required", "additionalProperties", "minProperties", "maxProperties",
+         "patternProperties"},
+        {"properties", "required", "additionalProperties", "minProperties", "maxProperties",
+         "propertyNames"},
+    ),
+}
+OF_NUMBERS, OF_STRINGS, OF_ARRAYS, OF_OBJECTS = (
+    frozenset().union(*rows) for rows in _UNDERSTOOD_TOGETHER.values()
+)
 #: Keywords of a schema without combining ones.
 FLAT = frozenset(("type", "enum")).union(OF_NUMBERS, OF_STRINGS, OF_ARRAYS, OF_OBJECTS)
-#: Which keywords of objects and arrays are understood beside which others of their type. The
-#: others restrict a value independently of each other, or are multiplied out before.
-UNDERSTOOD_BESIDE: dict[str, frozenset[str]] = {
-    "uniqueItems": frozenset(("items", "minItems", "maxItems")),
-    "propertyNames": OF_OBJECTS - {"patternProperties"},
-    "minProperties": OF_OBJECTS,
-    "maxProperties": OF_OBJECTS,
-}
+
+
+@functools.lru_cache(maxsize=2000)
+def not_understood(keywords: frozenset[str]) -> frozenset[str]:
+    """The fewest keywords of a flat schema without which the others are understood together."""
+    understood = {"type", "enum", "allOf", EVALUATED}
+    for rows in _UNDERSTOOD_TOGETHER.values():
+        understood |= max((keywords & row for row in rows), key=len)
+    return keywords - understood
 
 
 def subschemas(keyword: str, value: Any) -> Iterable[Any]:
