@@ -22,7 +22,6 @@ MAX_GROUP_DEPTH = 50
 #: Of a pattern that looks ahead, its automaton, and the expression that is read from it.
 MAX_LOOKAHEAD_LENGTH = 1000
 MAX_AUTOMATON_STATES = 100
-MAX_TERMS_PER_STATE = 100
 MAX_EXPRESSION_LENGTH = 4000
 #: Characters of a name that tell it from others.
 MAX_NAME_LENGTH = 40
@@ -72,7 +71,3 @@ MAX_UNVALIDATED_NODES = 300
 MAX_UNVALIDATED_CHARACTERS = 20_000
 #: A grammar's text, in characters for each node that a request may cost.
 GRAMMAR_CHARACTERS_PER_NODE = 150
-#: How many characters of a schema's parts are validated, to find what is rejected.
-MAX_VALIDATED_CHARACTERS = 20_000
-#: Whole numbers as bounds that llguidance compares without trying.
-MAX_UNVALIDATED_BOUND = 10**9

@@ -12,12 +12,7 @@ Value = TypeVar("Value")
 
 
 class LRUCache(Generic[Value]):
-    """``cachetools.LRUCache`` with a lock: it evicts the least recently used values.
-
-    Args:
-        maxsize: What the values may measure together.
-        getsizeof: Measures a value.
-    """
+    """``cachetools.LRUCache`` with a lock. A value that measures more than all may is not kept."""
 
     def __init__(self, maxsize: int, getsizeof: Callable[[Value], int]) -> None:
         self._values: cachetools.LRUCache[Hashable, Value] = cachetools.LRUCache(
@@ -26,14 +21,10 @@ class LRUCache(Generic[Value]):
         self._lock = Lock()
 
     def get(self, key: Hashable) -> Value | None:
-        """Return the value of a key and mark it as used, or None."""
         with self._lock:
             return self._values.get(key)
 
     def put(self, key: Hashable, value: Value) -> None:
-        """Store a value, unless it measures more than the whole cache may."""
-        with self._lock:
-            try:
+        if self._values.getsizeof(value) <= self._values.maxsize:
+            with self._lock:
                 self._values[key] = value
-            except ValueError:
-                pass

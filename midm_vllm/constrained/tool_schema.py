@@ -195,23 +195,20 @@ def _compile_document(
         if root is False and document is not False:
             kind = document.get("type") if isinstance(document, dict) else None
             return _unconstrained(f"a function's parameters are an object, not {kind!r:.40}")
-    compiler = SchemaCompiler(
-        normalizer, root, nodes,
-        tracks_evaluated='"unevaluated' in text, control_tokens=control_tokens,
-    )
-    if compiler.cycles:
+    tracks_evaluated = '"unevaluated' in text
+    compiler = SchemaCompiler(normalizer, root, nodes, tracks_evaluated, control_tokens)
+    if compiler.endless:
         compiler = SchemaCompiler(
-            normalizer, root, nodes, avoid=compiler.cycles,
-            tracks_evaluated='"unevaluated' in text, control_tokens=control_tokens,
+            normalizer, root, nodes, tracks_evaluated, control_tokens, avoid=compiler.endless
         )
     findings = [*normalizer.findings.all(), *compiler.findings.all()]
     anything = ANY_OBJECT if is_arguments else {}
     compiled = compiler.root
     if compiled is False:
-        findings.append(
-            Finding("schema", compiler.unsatisfiable_at or "$", "no value is possible")
-        )
-    compiled = compiled if isinstance(compiled, dict) else anything
+        place = compiler.unsatisfiable_at or "$"
+        findings.append(Finding("schema", place, "no value is possible"))
+    if isinstance(compiled, bool):
+        compiled = anything
     text = json.dumps(compiled, ensure_ascii=False)
     if len(text) > limits.GRAMMAR_CHARACTERS_PER_NODE * limits.MAX_NODES:
         return _unconstrained(f"{TOO_LARGE} {nodes} nodes, written out")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
+import pytest
 from grammar_texts import draw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llguidance import LLMatcher, LLTokenizer
 
+from midm_vllm.constrained.json_schema.keywords import KEYWORDS
 from midm_vllm.constrained.tool_schema import ToolSchema, compile_parameters, compile_schema
 
 EXAMPLES = 250
@@ -188,3 +192,81 @@ def test_a_schema_without_findings_is_never_wider() -> None:
     check_random_schemas()
     assert checked["exact"] > EXAMPLES / 3, checked
     assert checked["texts"] > EXAMPLES, checked
+
+
+#: Every kind of schema that keywords below have in them.
+PARTS: list[Any] = [
+    True, False, {"type": "integer"}, {"type": ["string", "null"]}, {"const": 1},
+    {"enum": ["a", 2]},
+    {"minimum": 1}, {"maxLength": 1}, {"pattern": "^a"}, {"required": ["a"]}, {"minItems": 1},
+    {"properties": {"b": {"type": "integer"}}}, {"patternProperties": {"^a": {"type": "null"}}},
+    {"items": {"type": "string"}}, {"prefixItems": [{"type": "null"}]}, {"$ref": "#/$defs/D"},
+    {"additionalProperties": {"type": "integer"}}, {"maxProperties": 1},
+]
+NUMBERS = [-2.25, -2, -0.5, 0, 0.1, 0.5, 1, 2, 2.25, 3]
+#: A random value of each kind of keyword; of some, of the keyword itself.
+KINDS: dict[str, Callable[[random.Random], Any]] = {
+    "schema": lambda source: source.choice(PARTS),
+    "schemas": lambda source: source.choices(PARTS, k=source.randint(1, 3)),
+    "named": lambda source: {
+        name: source.choice(PARTS) for name in source.sample(["a", "b", "^a", "도시"], 2)},
+    "names": lambda source: source.sample(["a", "b", "도시"], source.randint(0, 2)),
+    "types": lambda source: source.sample(
+        ["null", "boolean", "integer", "number", "string", "array", "object"], 2),
+    "count": lambda source: source.randint(0, 3),
+    "number": lambda source: source.choice(NUMBERS),
+    "step": lambda source: source.choice([0.25, 0.5, 2, 3]),
+    "values": lambda source: source.sample(SOME_VALUES, 3),
+    "value": lambda source: source.choice(SOME_VALUES),
+    "flag": lambda source: source.choice([True, False]),
+    "reference": lambda source: source.choice(["#/$defs/D", "#/$defs/E"]),
+    "pattern": lambda source: source.choice(["^a", "b$", r"^\d+$", r"\S", "^(?!a)", "^[^a]*$"]),
+    "format": lambda source: source.choice(["date", "ipv4", "email", "uuid", "regex"]),
+    "$recursiveRef": lambda source: "#",
+    "dependentRequired": lambda source: {"a": source.choice([["b"], ["a", "도시"], []])},
+}
+SOME_VALUES: list[Any] = [
+    None, True, 0, 1, 2.5, "", "a", "ab", "b", [], [1], [None, "a"], [1, 1], {}, {"a": 1},
+    {"a": None, "b": 2}, {"도시": "a"}, {"b": "x"}, {"^a": 1, "a": 1},
+]
+SOME_INSTANCES = [*SOME_VALUES, *NUMBERS, -0.1, 1.5, 2.1, "12", "2024-02-29", [[], {}, "a"]]
+#: Normalized to others before pairs are looked at, or not enforced.
+ENFORCED = sorted(name for name, row in KEYWORDS.items() if row.kind != "not enforced")
+
+
+def check_pair(pair: tuple[str, str], source: random.Random) -> None:
+    drafts = [
+        draft for draft, number in zip(sorted(VALIDATORS), (7, 2019, 2020))
+        if all(KEYWORDS[each].first <= number <= KEYWORDS[each].last for each in pair)
+    ]
+    draft = source.choice(drafts or sorted(VALIDATORS))
+    member = {
+        keyword: KINDS[keyword if keyword in KINDS else KEYWORDS[keyword].kind](source)
+        for keyword in pair
+    }
+    text = json.dumps({
+        "$schema": draft, "type": "object", "properties": {"x": member}, "required": ["x"],
+        "$defs": {"D": {"type": ["integer", "array", "object"]},
+                  "E": {"properties": {"a": {"type": "integer"}}, "required": ["b"]}},
+    })
+    schema = json.loads(text.replace("$defs", "definitions") if "draft-07" in draft else text)
+    compiled = compile_parameters(schema)
+    if "additionalProperties" in pair:
+        # It evaluates all members, which jsonschema does not see in draft 2019-09.
+        schema["properties"]["x"].pop("unevaluatedProperties", None)
+    judge = validator(schema, draft)
+    check(compiled, judge, [{"x": each} for each in SOME_INSTANCES],
+          source.getrandbits(32))
+
+
+@pytest.mark.parametrize("share", [0.15, pytest.param(1, marks=pytest.mark.slow)])
+def test_no_pair_of_keywords_is_wider(share: float) -> None:
+    checked.clear()
+    source = random.Random(0)
+    pairs = list(itertools.combinations(ENFORCED, 2))
+    assert len(pairs) > 800
+    pairs = source.sample(pairs, round(share * len(pairs)))
+    for pair in pairs:
+        check_pair(pair, source)
+    assert checked["exact"] > len(pairs) / 2, checked
+    assert checked["texts"] > 3 * len(pairs), checked

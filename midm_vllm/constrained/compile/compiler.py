@@ -12,7 +12,6 @@ that is written has all its members' names.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from midm_vllm.constrained import limits
@@ -20,7 +19,7 @@ from midm_vllm.constrained.compile.flat import compile_flat
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.disjointness import are_disjoint, listed_values
 from midm_vllm.constrained.json_schema.findings import Findings
-from midm_vllm.constrained.json_schema.inhabitation import uninhabited
+from midm_vllm.constrained.json_schema.inhabitation import endless
 from midm_vllm.constrained.json_schema.intersection import (
     evaluated_by,
     intersect,
@@ -49,14 +48,12 @@ class SchemaCompiler:
     Attributes:
         root: The result.
         findings: What it does not enforce, and what it cost.
-        cycles: References that lead back to themselves, so that no grammar can be made or none of
-            its texts ends. Compile again with these to avoid.
+        endless: References that lead back to themselves. Compile again with these to avoid.
     """
 
     def __init__(
-        self, normalizer: Normalizer, root: Any, limit: int, *,
-        tracks_evaluated: bool = False, control_tokens: Collection[str] = (),
-        avoid: frozenset[str] = frozenset(),
+        self, normalizer: Normalizer, root: Any, limit: int, tracks_evaluated: bool,
+        control_tokens: Collection[str], avoid: frozenset[str] = frozenset(),
     ) -> None:
         self.findings = Findings(limit)
         self.other_names: set[str] = set()
@@ -69,35 +66,21 @@ class SchemaCompiler:
         self._looked_up = 0
         self._is_referred_to: set[str] = set()
         self._pending: list[str] = []
-        #: Which definition leads to which without a member or an item in between.
-        self._leads: dict[str, set[str]] = {}
-        self._definition = ""
         compiled = self.compile_subschema(root, "$", -1)
         definitions = {}
         while self._pending:
             key = self._pending.pop()
-            self._definition = key
-            definitions[key] = self._compile(
-                normalizer.look_up(key), normalizer.name(key), 0
+            definitions[key] = self.compile_subschema(
+                normalizer.look_up(key), normalizer.name(key), -1
             )
-        self.cycles = frozenset(self._find_cycles()) | uninhabited(definitions)
+        self.endless = endless(definitions)
         self.root: Any = (
             {**compiled, "$defs": definitions} if definitions and compiled else compiled
         )
 
     def compile_subschema(self, schema: Any, place: str, depth: int) -> Any:
-        """Compile the schema of another value than the one around it."""
-        definition, self._definition = self._definition, ""
-        written = self._compile(schema, place, depth + 1)
-        self._definition = definition
-        return written
-
-    def look_up(self, key: str) -> Any:
-        """The schema that a normalized ``$ref`` means, to compare it with others."""
-        self._looked_up += 1
-        return self._normalizer.look_up(key) if self._looked_up <= self.findings.limit else True
-
-    def _compile(self, schema: Any, place: str, depth: int) -> Any:
+        """Compile a schema that stands in another of that depth."""
+        depth += 1
         if not self.findings.charge(1, place):
             return {}
         if isinstance(schema, bool):
@@ -107,17 +90,20 @@ class SchemaCompiler:
             return {}
         combined = schema.keys() & _MULTIPLIED
         if not combined:
-            written = compile_flat(self, schema, place, depth)
-        elif schema.keys() == {"$ref"}:
-            written = self._compile_reference(schema["$ref"], place)
-        elif len(schema) == 1 and combined <= {"anyOf", "oneOf"}:
-            written = self._compile_choice(next(iter(combined)), schema, place, depth)
-        else:
-            written = _any_of([
-                compile_flat(self, each, place, depth)
-                for each in self._multiply_out(schema, place, 0)
-            ])
-        return written
+            return compile_flat(self, schema, place, depth)
+        if schema.keys() == {"$ref"}:
+            return self._compile_reference(schema["$ref"], place)
+        if len(schema) == 1 and combined <= {"anyOf", "oneOf"}:
+            return self._compile_choice(next(iter(combined)), schema, place, depth)
+        return _any_of([
+            compile_flat(self, each, place, depth)
+            for each in self._multiply_out(schema, place, 0)
+        ])
+
+    def look_up(self, key: str) -> Any:
+        """The schema that a normalized ``$ref`` means, to compare it with others."""
+        self._looked_up += 1
+        return self._normalizer.look_up(key) if self._looked_up <= self.findings.limit else True
 
     def _compile_reference(self, key: str, place: str) -> Any:
         if not self._may_follow(key, place):
@@ -127,8 +113,6 @@ class SchemaCompiler:
         if key not in self._is_referred_to:
             self._is_referred_to.add(key)
             self._pending.append(key)
-        if self._definition:
-            self._leads.setdefault(self._definition, set()).add(key)
         return {"$ref": f"#/$defs/{key}"}
 
     def _may_follow(self, key: str, place: str) -> bool:
@@ -152,7 +136,7 @@ class SchemaCompiler:
             )
             return {}
         return _any_of([
-            self._compile(branch, f"{place}.{keyword}[{number}]", depth + 1)
+            self.compile_subschema(branch, f"{place}.{keyword}[{number}]", depth)
             for number, branch in enumerate(branches)
         ])
 
@@ -288,18 +272,6 @@ class SchemaCompiler:
             )
             return None
         return [{"allOf": [condition, then]}, {NEGATED: [negated], "allOf": [otherwise]}]
-
-    def _find_cycles(self) -> Iterator[str]:
-        """The references that lead back to themselves without a member or an item in between."""
-        leads = {key: set(led) for key, led in self._leads.items()}
-        while True:
-            try:
-                TopologicalSorter(leads).prepare()
-                return
-            except CycleError as error:
-                yield from error.args[1]
-                for key in error.args[1]:
-                    leads.pop(key, None)
 
 
 def _any_of(schemas: list[Any]) -> Any:

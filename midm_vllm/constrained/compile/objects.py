@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from midm_vllm.constrained import limits
@@ -31,14 +31,13 @@ class _Members:
 
     #: Schemas by name, in order; ``False`` where there must be none.
     named: dict[str, Any]
-    required: tuple[str, ...]
+    required: tuple[str, ...] = ()
     #: Schemas by pattern, as the schema has the pattern.
-    patterns: dict[str, Any]
+    patterns: dict[str, Any] = field(default_factory=dict)
     #: The schema of all others.
-    others: Any
-    #: How many members llguidance has to count, or None.
-    least: int | None = None
-    most: int | None = None
+    others: Any = True
+    #: The number of members, where llguidance has to count them.
+    counts: dict[str, int] = field(default_factory=dict)
 
     @property
     def optional(self) -> list[str]:
@@ -48,72 +47,59 @@ class _Members:
             if member is not False and name not in needed
         ]
 
-    @property
-    def forbidden_but_required(self) -> str | None:
-        return next((name for name in self.required if self.named[name] is False), None)
 
-
-def object_ways(compiler: SchemaCompiler, schema: Schema, place: str, depth: int) -> list[Schema]:
+def object_ways(
+    compiler: SchemaCompiler, schema: Schema, place: str, depth: int
+) -> list[Schema]:
     """What a flat schema says of objects, as schemas of which one has to hold."""
     members = _read_members(compiler, schema, place)
     if "propertyNames" in schema:
-        members = _restrict_names(compiler, follow(schema["propertyNames"], compiler.look_up),
-                                  members, place)
-    if members.forbidden_but_required is not None:
-        compiler.unsatisfiable_at = f"{place}.{members.forbidden_but_required}"
-        return []
+        names = follow(schema["propertyNames"], compiler.look_up)
+        members = _restrict_names(compiler, names, members, place)
     if len(members.optional) > limits.MAX_OPTIONAL_MEMBERS:
         compiler.findings.report(
             "properties", place, f"it has more than {limits.MAX_OPTIONAL_MEMBERS} optional members"
         )
         return [{}]
-    ways = []
-    for each in _choose_number(compiler, schema, members, place):
-        written = _write_members(compiler, each, place, depth)
-        if written is not None:
-            ways.append(written)
-    return ways
+    ways = (
+        _write_members(compiler, each, place, depth)
+        for each in _choose_number(compiler, schema, members, place)
+    )
+    return [each for each in ways if each is not None]
 
 
 def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Members:
-    required = schema.get("required", [])
+    properties, required = schema.get("properties", {}), tuple(schema.get("required", ()))
     if not compiler.findings.charge(len(required) // 4, place):
-        required = []
-    patterns, may_have_others = _read_patterns(compiler, schema, place)
-    compared = len(patterns) * (len(schema.get("properties", ())) + len(required))
-    if not compiler.findings.charge(compared, place):
-        patterns, may_have_others = {}, True
-    others = schema.get("additionalProperties")
+        required = ()
+    patterns, is_complete = _read_patterns(compiler, schema, place)
+    if not compiler.findings.charge(len(patterns) * (len(properties) + len(required)), place):
+        patterns, is_complete = {}, False
     readable = {**schema, "patternProperties": patterns}
-    properties = schema.get("properties", {})
-    if may_have_others:
-        readable["additionalProperties"] = others = True
+    if not is_complete:
+        readable["additionalProperties"] = True
     named = {}
     for name in dict.fromkeys((*properties, *required)):
         try:
-            named[name] = member_schema(readable, name) if patterns else (
-                properties[name] if name in properties else True if others is None else others
-            )
+            named[name] = member_schema(readable, name)
         except UnsupportedPattern as error:
             compiler.findings.report("patternProperties", place, str(error))
             named[name] = properties.get(name, True)
         if contains_control_token(compiler, "properties", name, place):
-            return _Members({}, (), {}, True)
-    members = _Members(named, tuple(required), patterns, others)
-    if others is not None:
+            return _Members({})
+    members = _Members(named, required, patterns, readable.get("additionalProperties", True))
+    if "additionalProperties" in readable or "propertyNames" in schema:
         return members
-    # An object that names members has no others, unless it says so or has to have more.
+    # An object that names members has no others, unless it has to have more.
     possible = tuple(dict.fromkeys((*required, *members.optional)))
-    if schema.get("minProperties", 0) > len(possible) and not (
-        patterns or "propertyNames" in schema
-    ):
-        return replace(members, others=True, required=possible)
+    if schema.get("minProperties", 0) > len(possible) and not patterns:
+        return replace(members, required=possible)
     is_described = any(member is not False for member in properties.values()) or bool(patterns)
-    return replace(members, others=not is_described or "propertyNames" in schema)
+    return replace(members, others=not is_described)
 
 
 def _read_patterns(compiler: SchemaCompiler, schema: Schema, place: str) -> tuple[Schema, bool]:
-    """The patterns that can be enforced; and whether there are others, which any name may match."""
+    """The patterns that can be enforced, and whether they are all."""
     patterns: Schema = {}
     given = schema.get("patternProperties", {})
     for pattern, member in given.items():
@@ -125,27 +111,27 @@ def _read_patterns(compiler: SchemaCompiler, schema: Schema, place: str) -> tupl
             patterns[pattern] = member
         elif found is not None:
             compiler.findings.report("patternProperties", place, "it looks ahead")
-    return patterns, len(patterns) < len(given)
+    return patterns, len(patterns) == len(given)
 
 
 def _restrict_names(
     compiler: SchemaCompiler, names: Any, members: _Members, place: str
 ) -> _Members:
     """Apply ``propertyNames``."""
-    if names is True:
-        return members
-    if names is False or "string" not in names.get("type", ("string",)):
-        return _keep_names(members, frozenset(), (), {})
-    conditions = names.keys() - {"type"}
+    if names is not True and (not names or "string" not in names.get("type", ("string",))):
+        names = {"enum": []}
+    conditions = frozenset(names) - {"type"} if names is not True else frozenset()
     if not conditions:
         return members
     if conditions == {"enum"}:
         texts = [value for value in names["enum"] if isinstance(value, str)]
-        if compiler.findings.charge(len(texts), place):
-            return _keep_names(members, frozenset(texts), texts, {})
-        return members
+        if not compiler.findings.charge(len(texts), place):
+            return members
+        listed = {name: members.others for name in texts if name not in members.named}
+        listed = listed if members.others is not False else {}
+        return _keep_names(members, {**members.named, **listed}, frozenset(texts))
     pattern = _pattern_of_names(names, conditions)
-    if pattern is None or members.patterns:
+    if pattern is None:
         compiler.findings.report(
             "propertyNames", place, "only values, a pattern or a length can be enforced"
         )
@@ -157,7 +143,8 @@ def _restrict_names(
     except UnsupportedPattern as error:
         compiler.findings.report("propertyNames", place, str(error))
         return members
-    return _keep_names(members, fitting, (), {pattern: members.others})
+    patterns = {pattern: members.others} if members.others is not False else {}
+    return replace(_keep_names(members, members.named, fitting), patterns=patterns)
 
 
 def _pattern_of_names(names: Schema, conditions: frozenset[str]) -> str | None:
@@ -169,18 +156,14 @@ def _pattern_of_names(names: Schema, conditions: frozenset[str]) -> str | None:
 
 
 def _keep_names(
-    members: _Members, fitting: frozenset[str], more: Any, patterns: Schema
+    members: _Members, named: dict[str, Any], fitting: frozenset[str]
 ) -> _Members:
-    """The members whose names fit, and those of more names and patterns that others have."""
-    needed = frozenset(members.required)
-    named = {
-        name: member if name in fitting else False for name, member in members.named.items()
-        if name in fitting or name in needed
+    """The members whose names fit, and no others."""
+    kept = {
+        name: member if name in fitting else False for name, member in named.items()
+        if name in fitting or name in members.required
     }
-    if members.others is False:
-        return replace(members, named=named, patterns={}, others=False)
-    named |= {name: members.others for name in more if name not in named}
-    return replace(members, named=named, patterns=patterns, others=False)
+    return replace(members, named=kept, patterns={}, others=False)
 
 
 def _choose_number(
@@ -199,10 +182,10 @@ def _choose_number(
     if least <= sure and most >= possible:
         return [members]
     if not is_closed and not optional and least <= sure + 1:  # The same name twice counts once.
-        return [replace(
-            members, least=least if least > sure else None,
-            most=None if most == math.inf else min(int(most), limits.MAX_COUNTED),
-        )]
+        counts = {"minProperties": least} if least > sure else {}
+        if most != math.inf:
+            counts["maxProperties"] = min(int(most), limits.MAX_COUNTED)
+        return [replace(members, counts=counts)]
     fewest, highest = max(0, least - sure), int(min(len(optional), most - sure))
     ways = math.comb(len(optional), highest) * math.comb(highest, fewest)
     if not is_closed or ways > limits.MAX_MEMBER_CHOICES:
@@ -242,11 +225,7 @@ def _write_members(
         written["properties"] = properties
     if members.required:
         written["required"] = list(members.required)
-    for keyword, count in (("minProperties", members.least), ("maxProperties", members.most)):
-        if count is not None:
-            written[keyword] = count
-    written |= _write_unnamed(compiler, members, place, depth)
-    return written
+    return {**written, **members.counts, **_write_unnamed(compiler, members, place, depth)}
 
 
 def _write_unnamed(compiler: SchemaCompiler, members: _Members, place: str, depth: int) -> Schema:

@@ -1,63 +1,82 @@
-"""Definitions none of whose values has an end: an object that requires one of its own kind."""
+"""Definitions that lead back to themselves without end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from midm_vllm.constrained.json_schema.keywords import TYPES
 
 
-def uninhabited(definitions: Mapping[str, Any]) -> set[str]:
-    """The names of those that have no finite value, of definitions as they were rewritten."""
-    ending: set[str] = set()
+def endless(definitions: Mapping[str, Any]) -> frozenset[str]:
+    """The names of compiled definitions of which no grammar can be made, or no text ends.
+
+    They lead back to themselves without a member or an item in between, or require a value of
+    their own kind.
+    """
+    return frozenset((*_circular(definitions), *_uninhabited(definitions)))
+
+
+def _circular(definitions: Mapping[str, Any]) -> Iterator[str]:
+    leads = {name: set(_references(each, True)) for name, each in definitions.items()}
+    while True:
+        try:
+            TopologicalSorter(leads).prepare()
+            return
+        except CycleError as error:
+            yield from error.args[1]
+            for name in error.args[1]:
+                leads.pop(name, None)
+
+
+def _uninhabited(definitions: Mapping[str, Any]) -> set[str]:
+    inhabited: set[str] = set()
     waiting: dict[str, list[str]] = {}
-    ahead = list(definitions)
     for name, definition in definitions.items():
-        for other in set(_referred_to(definition)):
+        for other in set(_references(definition)):
             waiting.setdefault(other, []).append(name)
-    while ahead:
-        name = ahead.pop()
-        if name not in ending and _has_end(definitions[name], ending):
-            ending.add(name)
-            ahead += waiting.get(name, ())
-    return set(definitions) - ending
+    pending = list(definitions)
+    while pending:
+        name = pending.pop()
+        if name not in inhabited and _is_inhabited(definitions[name], inhabited):
+            inhabited.add(name)
+            pending += waiting.get(name, ())
+    return set(definitions) - inhabited
 
 
-def _referred_to(part: Any) -> Iterator[str]:
+def _references(part: Any, in_place: bool = False) -> Iterator[str]:
+    """The definitions that a compiled schema refers to; ``in_place`` those of the same value."""
     if isinstance(part, dict):
         if isinstance(part.get("$ref"), str):
             yield part["$ref"].rpartition("/")[2]
-        part = part.values()
-    elif not isinstance(part, list):
-        return
-    for each in part:
-        yield from _referred_to(each)
+        if in_place:
+            part = [*part.get("anyOf", ()), *part.get("allOf", ())]
+        else:
+            part = list(part.values())
+    for each in part if isinstance(part, list) else ():
+        yield from _references(each, in_place)
 
 
-def _has_end(schema: Any, ending: set[str]) -> bool:
-    """Whether some value of the schema ends, where those of the definitions ``ending`` do."""
+def _is_inhabited(schema: Any, inhabited: set[str]) -> bool:
+    """Whether some value of the schema ends, where those of the definitions ``inhabited`` do."""
     if not isinstance(schema, dict):
         return schema is not False
     if "$ref" in schema:
-        return str(schema["$ref"]).rpartition("/")[2] in ending
-    if not all(_has_end(each, ending) for each in schema.get("allOf", ())):
+        return schema["$ref"].rpartition("/")[2] in inhabited
+    if not all(_is_inhabited(each, inhabited) for each in schema.get("allOf", ())):
         return False
-    if "anyOf" in schema and not any(_has_end(each, ending) for each in schema["anyOf"]):
+    if "anyOf" in schema and not any(_is_inhabited(each, inhabited) for each in schema["anyOf"]):
         return False
-    if "enum" in schema:
-        return True
     types = schema.get("type", TYPES)
-    types = [types] if isinstance(types, str) else types
-    if set(types) - {"object", "array"}:
+    types = {types} if isinstance(types, str) else set(types)
+    if "enum" in schema or types - {"object", "array"}:
         return True
-    if "object" in types:
-        members = schema.get("properties", {})
-        if all(_has_end(members.get(name, True), ending) for name in schema.get("required", ())):
-            return True
-    if "array" not in types:
-        return False
+    members = schema.get("properties", {})
+    if "object" in types and all(
+        _is_inhabited(members.get(name, True), inhabited) for name in schema.get("required", ())
+    ):
+        return True
     least, first = schema.get("minItems", 0), schema.get("prefixItems", ())
-    return all(_has_end(each, ending) for each in first[:least]) and (
-        least <= len(first) or _has_end(schema.get("items", True), ending)
-    )
+    needed = [*first[:least], *[schema.get("items", True)] * (least > len(first))]
+    return "array" in types and all(_is_inhabited(each, inhabited) for each in needed)

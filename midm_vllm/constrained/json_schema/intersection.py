@@ -163,16 +163,15 @@ def _common_types(mine: list[str], theirs: list[str]) -> list[str]:
 
 # What a schema evaluates, for the unevaluated rest to be told from it.
 
+_KNOWN = {"additionalProperties": ("properties", "patternProperties"), "items": ("prefixItems",)}
+
+
 def evaluated_by(schema: Schema) -> Schema:
     """The members and items that a flat schema evaluates, as one that allows them anything."""
-    evaluated: Schema = {}
-    if "additionalProperties" in schema:
-        evaluated["additionalProperties"] = True
+    evaluated: Schema = {keyword: True for keyword in _KNOWN if keyword in schema}
     for keyword in ("properties", "patternProperties"):
         if keyword in schema:
             evaluated[keyword] = dict.fromkeys(schema[keyword], True)
-    if "items" in schema:
-        evaluated["items"] = True
     if "prefixItems" in schema:
         evaluated["prefixItems"] = [True] * len(schema["prefixItems"])
     return evaluated
@@ -183,30 +182,22 @@ def _union_of_evaluated(one: Schema, other: Schema) -> Schema:
     for keyword in ("properties", "patternProperties"):
         if keyword in result:
             result[keyword] = {**one.get(keyword, {}), **other.get(keyword, {})}
-    if "prefixItems" in result:
-        result["prefixItems"] = max(
-            one.get("prefixItems", []), other.get("prefixItems", []), key=len
-        )
+    if "prefixItems" in one and "prefixItems" in other:
+        result["prefixItems"] = max(one["prefixItems"], other["prefixItems"], key=len)
     return result
 
 
 def restrict_unevaluated(flat: Any, members: Any, items: Any) -> Any:
     """A flat schema with ``unevaluatedProperties`` and ``unevaluatedItems``, where not None."""
-    if not isinstance(flat, dict):
-        flat = {} if flat else False
     if flat is False:
         return False
-    evaluated = flat.get(EVALUATED, {})
+    evaluated = flat.get(EVALUATED, {}) if isinstance(flat, dict) else {}
     rest: Schema = {EVALUATED: {}}
-    if members is not None:
-        rest[EVALUATED]["additionalProperties"] = True
-        if "additionalProperties" not in evaluated:
-            rest |= {key: evaluated[key] for key in ("properties", "patternProperties")
-                     if key in evaluated}
-            rest["additionalProperties"] = members
-    if items is not None:
-        rest[EVALUATED]["items"] = True
-        if "items" not in evaluated:
-            rest |= {key: evaluated[key] for key in ("prefixItems",) if key in evaluated}
-            rest["items"] = items
+    for keyword, schema in (("additionalProperties", members), ("items", items)):
+        if schema is None:
+            continue
+        rest[EVALUATED][keyword] = True
+        if keyword not in evaluated:
+            rest |= {known: evaluated[known] for known in _KNOWN[keyword] if known in evaluated}
+            rest[keyword] = schema
     return intersect(flat, rest)
