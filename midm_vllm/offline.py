@@ -68,8 +68,8 @@ class ParsedOutput(BaseModel):
 class OutputSoFar:
     """A :class:`ParsedOutput` of a stream so far, which is built when it is accessed.
 
-    It has the attributes and methods of ``ParsedOutput``, and does not change while
-    the stream continues. It refers to the stream's text, so it costs little.
+    It has all attributes of ``ParsedOutput``, and does not change while the stream continues. It
+    refers to the stream's text, so it costs little.
     """
 
     def __init__(self, output: Output) -> None:
@@ -105,17 +105,10 @@ class OutputSoFar:
         """The output so far as a pydantic model."""
         return ParsedOutput.model_construct(content=self.content, calls=self.calls)
 
-    def to_openai(self) -> dict[str, Any]:
-        """See :meth:`ParsedOutput.to_openai`."""
-        return self.parsed.to_openai()
-
-    def model_dump(self, **options: Any) -> dict[str, Any]:
-        """See pydantic's ``BaseModel.model_dump``."""
-        return self.parsed.model_dump(**options)
-
-    def model_dump_json(self, **options: Any) -> str:
-        """See pydantic's ``BaseModel.model_dump_json``."""
-        return self.parsed.model_dump_json(**options)
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # An unfinished copy has nothing to parse.
+            raise AttributeError(name)
+        return getattr(self.parsed, name)
 
     def __eq__(self, other: object) -> bool:
         return self.parsed == (other.parsed if isinstance(other, OutputSoFar) else other)

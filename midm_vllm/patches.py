@@ -15,11 +15,10 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable
-from importlib import import_module
+from pkgutil import resolve_name
 from types import FunctionType, ModuleType
 from typing import Any
 
-from midm_vllm.compat import engine_config
 from midm_vllm.compat.capabilities import has
 from midm_vllm.compat.patching import Patch
 from midm_vllm.compat.vllm_imports import (
@@ -36,6 +35,7 @@ from midm_vllm.compat.vllm_imports import (
 )
 from midm_vllm.constants import TOOL_PARSER_NAME
 from midm_vllm.models.registration import MODEL_PATCHES
+from midm_vllm.serving.constraints import grammar_backend
 
 
 #: Marks what has been changed.
@@ -52,8 +52,7 @@ def _register_tool_parser(module: ModuleType) -> None:
         manager.register_lazy_module(TOOL_PARSER_NAME, *place)
     else:
         # Who imports this package of vLLM gets all of vLLM's parsers imported with it.
-        parser = getattr(import_module(place[0]), place[1])
-        manager.register_module(TOOL_PARSER_NAME, module=parser)
+        manager.register_module(TOOL_PARSER_NAME, module=resolve_name(":".join(place)))
 
 
 def _complete_arguments(module: ModuleType) -> None:
@@ -131,40 +130,18 @@ def _observe_engine(module: ModuleType) -> None:
     @functools.wraps(initialize)
     def initialize_and_observe(self: Any, *arguments: Any, **named: Any) -> None:
         initialize(self, *arguments, **named)
-        engine_config.observe(self.config)
+        grammar_backend.observe(self.config)
 
     module.BaseRenderer.__init__ = initialize_and_observe
 
 
-def _prefetch_grammars(module: ModuleType) -> None:
-    from midm_vllm.serving.constraints.grammar_prefetch import install_prefetch
-
-    install_prefetch(getattr(module, "OnlineRenderer", None) or module.OpenAIServingRender)
-
-
-def _cache_validation(module: ModuleType) -> None:
-    from midm_vllm.serving.constraints.grammar_prefetch import install_validation_cache
-
-    install_validation_cache(module)
+def _change(function: str) -> Callable[[ModuleType], None]:
+    """The function ``module:name`` of this package, imported when the change is made."""
+    return lambda module: resolve_name(f"midm_vllm.{function}")(module)
 
 
-def _keep_last_delta(module: ModuleType) -> None:
-    from midm_vllm.serving.tool_parser_pre_0_24 import keep_last_delta
-
-    keep_last_delta(module.OpenAIServingChat)
-
-
-def _return_incomplete_calls(module: ModuleType) -> None:
-    from midm_vllm.serving.requests.messages_api import return_incomplete_calls
-
-    return_incomplete_calls(module)
-
-
-def _register_template_fallback(module: ModuleType) -> None:
-    from midm_vllm.chat.template_selection import register_template_fallback
-
-    register_template_fallback(module)
-
+_prefetch = _change("serving.constraints.grammar_prefetch:install_prefetch")
+_PREFETCH_LOSS = "a new, large tool schema delays the server's other streams by some 0.1 s"
 
 PATCHES: tuple[Patch, ...] = (
     Patch(
@@ -188,34 +165,34 @@ PATCHES: tuple[Patch, ...] = (
         since="0.24",
     ),
     Patch(
-        "OnlineRenderer.preprocess_chat", (ONLINE_RENDERER,), _prefetch_grammars,
-        "a new, large tool schema delays the server's other streams by some 0.1 s",
+        "OnlineRenderer.preprocess_chat", (ONLINE_RENDERER,), _prefetch, _PREFETCH_LOSS,
         since="0.25",
     ),
     Patch(
-        "OpenAIServingRender.preprocess_chat", (RENDERING_SERVER,), _prefetch_grammars,
-        "a new, large tool schema delays the server's other streams by some 0.1 s",
+        "OpenAIServingRender.preprocess_chat", (RENDERING_SERVER,), _prefetch, _PREFETCH_LOSS,
         since="0.24", until="0.24",
     ),
     Patch(
-        "validate_guidance_grammar", (GUIDANCE_BACKEND,), _cache_validation,
+        "validate_guidance_grammar", (GUIDANCE_BACKEND,),
+        _change("serving.constraints.grammar_prefetch:install_validation_cache"),
         "the grammar of the same tools is checked anew with every request",
         since="0.24",
     ),
     Patch(
         "OpenAIServingChat._should_check_for_unstreamed_tool_arg_tokens", SERVING_CHAT_MODULES,
-        _keep_last_delta, "the last streamed arguments of a call arrive twice, or broken",
+        _change("serving.tool_parser_pre_0_24:keep_last_delta"),
+        "the last streamed arguments of a call arrive twice, or broken",
         until="0.22", required=True,
     ),
     Patch(
         "AnthropicServingMessages.messages_full_converter", SERVING_MESSAGES_MODULES,
-        _return_incomplete_calls,
+        _change("serving.requests.messages_api:return_incomplete_calls"),
         "an answer of the Messages API whose call max_tokens cut off is a 400, unless streamed",
         since="0.11.2",
     ),
     Patch(
         "register_chat_template_fallback_path", (CHAT_TEMPLATE_REGISTRY,),
-        _register_template_fallback,
+        _change("chat.template_selection:register_template_fallback"),
         "a Mi:dm 2.0 checkpoint without a chat template needs --chat-template",
         since="0.9",
     ),

@@ -66,9 +66,6 @@ def doctor(
         "K-intelligence/Midm-2.0-Mini-Instruct"
     ),
     revision: Annotated[Optional[str], typer.Option(help="Its revision on the Hub.")] = None,
-    tool_parser_plugin: Annotated[
-        Optional[Path], typer.Option(help="The file passed to this option of vllm serve, if any.")
-    ] = None,
     tools: Annotated[
         Optional[typer.FileText],
         typer.Option(
@@ -84,11 +81,7 @@ def doctor(
     """
     console = Console(soft_wrap=True, highlight=False)
     findings = []
-    if tools is None:
-        examined = examine(model, revision, tool_parser_plugin)
-    else:
-        examined = _examine_tools(tools)
-    for finding in examined:
+    for finding in examine(model, revision) if tools is None else _examine_tools(tools):
         findings.append(finding)
         _print(console, finding)
     if any(finding.level is Level.PROBLEM for finding in findings):

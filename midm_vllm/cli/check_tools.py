@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from midm_vllm import envs
@@ -14,6 +13,7 @@ from midm_vllm.constrained.limits import MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
 from midm_vllm.constrained.json_schema.keywords import KEYWORDS, subschemas
 from midm_vllm.cli.doctor import Finding, ok, problem, warning
+from midm_vllm.serving.requests.tool_choice import Tool
 
 #: Where the parameters of a function are: OpenAI, MCP, Anthropic.
 _PARAMETERS = ("parameters", "inputSchema", "input_schema")
@@ -25,15 +25,6 @@ _EXPECTED = (
 
 class NoTools(ValueError):
     """The file has no list of tools; the message says why."""
-
-
-@dataclass(frozen=True)
-class Tool:
-    """A function as a file describes it."""
-
-    name: str
-    parameters: Any
-    strict: bool | None
 
 
 def read_tools(text: str) -> list[Tool]:
@@ -68,7 +59,7 @@ def _tool(number: int, described: Any) -> Tool:
     if not isinstance(name, str) or not name:
         raise NoTools(f'tool {number} has no "name"; {_EXPECTED}')
     parameters = next((function[key] for key in _PARAMETERS if key in function), None)
-    return Tool(name, parameters, function.get("strict"))
+    return Tool(name, name, "function", parameters, function.get("strict"))
 
 
 def examine_tools(tools: list[Tool]) -> Iterator[Finding]:

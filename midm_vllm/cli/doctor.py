@@ -6,7 +6,6 @@ of its own, as a server would.
 
 from __future__ import annotations
 
-import ast
 import os
 import shlex
 import subprocess
@@ -14,8 +13,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distributions, entry_points, requires, version
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -69,34 +70,27 @@ class Finding:
     text: str
 
 
-def ok(text: str) -> Finding:
-    """A finding that needs no action."""
-    return Finding(Level.OK, text)
+ok = partial(Finding, Level.OK)
+#: Limits what is served.
+warning = partial(Finding, Level.WARNING)
+#: Prevents tool calls.
+problem = partial(Finding, Level.PROBLEM)
 
 
-def warning(text: str) -> Finding:
-    """A finding that limits what is served."""
-    return Finding(Level.WARNING, text)
-
-
-def problem(text: str) -> Finding:
-    """A finding that prevents tool calls."""
-    return Finding(Level.PROBLEM, text)
-
-
-def examine(model: str, revision: str | None, tool_parser_plugin: Path | None) -> Iterator[Finding]:
+def examine(model: str, revision: str | None) -> Iterator[Finding]:
     """Run all checks.
 
     Args:
         model: A folder, or a name on the Hugging Face Hub.
         revision: The revision on the Hub; None for the default one.
-        tool_parser_plugin: The file passed to vLLM's option of this name, if any.
 
     Yields:
         One finding after the other; the last one is the command to run.
     """
     is_ok = True
-    for finding in _installation(tool_parser_plugin):
+    for finding in chain(
+        _versions(), [_entry_point()], _two_installations(), examine_environment()
+    ):
         is_ok = is_ok and finding.level is not Level.PROBLEM
         yield finding
     # vLLM takes seconds to import, and the Hub may take some to answer: do both at the same time.
@@ -107,15 +101,6 @@ def examine(model: str, revision: str | None, tool_parser_plugin: Path | None) -
     yield _template(choice)
     yield _launchers(choice)
     yield _command(model, revision, choice)
-
-
-def _installation(tool_parser_plugin: Path | None) -> Iterator[Finding]:
-    yield from _versions()
-    yield _entry_point()
-    yield from _two_installations()
-    yield from examine_environment()
-    if tool_parser_plugin is not None:
-        yield _plugin_file(tool_parser_plugin)
 
 
 def _versions() -> Iterator[Finding]:
@@ -202,28 +187,6 @@ def _front_end() -> Iterator[Finding]:
             f"{vllm} is set, but the Python front end serves, because the Rust front end cannot "
             f"load {TOOL_PARSER_NAME}. To use the Rust front end with its own parser, set {ours}=1."
         )
-
-
-def _plugin_file(file: Path) -> Finding:
-    """Whether a ``--tool-parser-plugin`` file imports here and does not replace midm-parser."""
-    try:
-        tree = ast.parse(file.read_text("utf-8"))
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        return problem(f"--tool-parser-plugin {file} cannot be read: {error}")
-    leave_out = f"Omit --tool-parser-plugin {file}: midm-vllm provides {TOOL_PARSER_NAME}."
-    for node in ast.walk(tree):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else (
-            [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        )
-        for name in names:
-            if name.partition(".")[0] == "vllm" and not _exists(name):
-                return problem(
-                    f"{file} does not import on vLLM {version('vllm')}, which has no {name}. "
-                    f"{leave_out}"
-                )
-        if isinstance(node, ast.Constant) and node.value == TOOL_PARSER_NAME:
-            return problem(f"{file} registers a {TOOL_PARSER_NAME} of its own. {leave_out}")
-    return ok(f"--tool-parser-plugin {file} does not affect {TOOL_PARSER_NAME}")
 
 
 def _exists(module: str) -> bool:

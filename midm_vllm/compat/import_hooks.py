@@ -28,14 +28,15 @@ def when_imported(name: str, callback: Callback) -> None:
     Where another finder loads the module, or its import is under way, the call comes with the next
     import of anything.
     """
-    _finder.install()
     _finder.add(name, callback)
-    _finder.catch_up()
+    install()
 
 
 def install() -> None:
     """Put the finder back where somebody has taken it away, and make the calls it has missed."""
-    _finder.install()
+    with _finder.lock:
+        if _finder not in sys.meta_path:
+            sys.meta_path.insert(0, _finder)
     _finder.catch_up()
 
 
@@ -46,17 +47,12 @@ class _Finder:
         self._callbacks: dict[str, list[Callback]] = {}
         #: The callbacks that have not been called yet.
         self._pending: list[tuple[str, Callback]] = []
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         #: Which thread is looking for what: another finder may ask all finders, this one too.
         self._asking: set[tuple[int, str]] = set()
 
-    def install(self) -> None:
-        with self._lock:
-            if self not in sys.meta_path:
-                sys.meta_path.insert(0, self)
-
     def add(self, name: str, callback: Callback) -> None:
-        with self._lock:
+        with self.lock:
             self._callbacks.setdefault(name, []).append(callback)
             self._pending.append((name, callback))
 
@@ -87,7 +83,7 @@ class _Finder:
             module = sys.modules.get(name)
             if module is None or _is_under_way(module):
                 continue
-            with self._lock:
+            with self.lock:
                 if entry not in self._pending:
                     continue  # Another thread calls it.
                 self._pending.remove(entry)
@@ -95,7 +91,7 @@ class _Finder:
 
     def executed(self, name: str, module: ModuleType) -> None:
         """Call back for a module that has been executed, now or once more."""
-        with self._lock:
+        with self.lock:
             self._pending = [entry for entry in self._pending if entry[0] != name]
             callbacks = list(self._callbacks[name])
         for callback in callbacks:

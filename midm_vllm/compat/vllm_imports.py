@@ -30,25 +30,15 @@ if TYPE_CHECKING:
     from vllm.v1.structured_output.backend_guidance import validate_guidance_grammar
 
 __all__ = [
-    "APP_STATE_MODULES",
-    "ARGUMENT_PARSER_MODULES",
-    "CHAT_TEMPLATE_REGISTRY",
     "ChatCompletionRequest",
     "DeltaMessage",
     "ExtractedToolCallInformation",
     "FunctionCall",
-    "GUIDANCE_BACKEND",
-    "ONLINE_RENDERER",
-    "RENDERER_BASE",
-    "RENDERING_SERVER",
-    "SERVING_CHAT_MODULES",
-    "SERVING_MESSAGES_MODULES",
     "SamplingParams",
     "StructuredOutputsParams",
     "ToolCall",
     "ToolParser",
     "ToolParserManager",
-    "TOOL_PARSER_MODULES",
     "validate_guidance_grammar",
 ]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from midm_vllm.markup.accumulator import Output
 from midm_vllm.markup.events import (
     ArgumentText,
     CallEnded,
@@ -96,9 +97,9 @@ class _Explainer:
     def __init__(self) -> None:
         self._reader = MarkupReader()
         self._explanation = Explanation()
+        self._output = Output()
         # Characters that the reader holds back.
         self._pending: list[str] = []
-        self._arguments: list[list[str]] = []
         self._parts: list[tuple[ReadAs, int | None, list[str]]] = []
 
     def read(self, text: str) -> Explanation:
@@ -111,12 +112,13 @@ class _Explainer:
         self._explanation.pieces = [
             Piece(read_as, "".join(texts), call) for read_as, call, texts in self._parts
         ]
-        for call, pieces_of_call in zip(self._explanation.calls, self._arguments):
-            call.arguments = "".join(pieces_of_call)
+        for call, read in zip(self._explanation.calls, self._output.calls):
+            call.arguments, call.complete = read.arguments, read.complete
         return self._explanation
 
     def _settle(self, events: list[Event], held: int) -> None:
         """Classify what is no longer held: as the events say, and as markup without one."""
+        self._output.add(events)
         settled = len(self._pending) - held
         text = "".join(self._pending[:settled])
         del self._pending[:settled]
@@ -165,11 +167,6 @@ class _Explainer:
         calls = self._explanation.calls
         if isinstance(event, CallStarted):
             calls.append(ExplainedCall(event.name))
-            self._arguments.append([])
-        elif isinstance(event, ArgumentText):
-            self._arguments[-1].append(event.text)
-        elif isinstance(event, CallEnded):
-            calls[-1].complete = True
         elif isinstance(event, CallRepaired):
             calls[-1].repairs.append(event.repair)
         elif isinstance(event, MarkupAsText):

@@ -32,6 +32,7 @@ from midm_vllm.markup.events import (
     MarkupAsText,
     Repair,
 )
+from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.requests.tool_choice import named_tools
 
 #: Arguments up to this length are tried as JSON, a quarter of a millisecond's work: longer ones
@@ -106,17 +107,19 @@ def counters() -> Counters:
 
 
 class OutputTally:
-    """Counts one output's calls, and what was wrong with them.
+    """Counts one output's calls, and what was wrong with them; logs the output if anything was.
 
     An :class:`ArgumentText` that comes alone may be appended to ``arguments`` as text, and a
     :class:`ContentText` that comes alone be left out: most deltas are one of these.
     """
 
-    __slots__ = ("arguments", "_request", "_counters", "_in_call", "_is_imperfect")
+    __slots__ = ("arguments", "log", "_request", "_counters", "_in_call", "_is_imperfect")
 
     def __init__(self, request: Any) -> None:
         #: The pieces of the last call's arguments.
         self.arguments: list[str] = []
+        #: Where to keep the output's text; None where outputs are not logged.
+        self.log = output_log()
         self._request = request
         self._counters = counters().of_model(request)
         self._in_call = False
@@ -171,13 +174,16 @@ class OutputTally:
             return "no_json"
         return "complete"
 
-    def finish(self) -> bool:
-        """The output has ended. Whether it was imperfect: repaired, cut off, no JSON, no call."""
+    def finish(self, events: list[Event]) -> None:
+        """The output ends with these events: repaired, cut off, no JSON or no call is logged."""
+        if events:
+            self.add(events)
         if self._in_call:
             self._in_call = False
             self._is_imperfect = True
             self._counters["call_cut_off"].inc()
-        return self._is_imperfect
+        if self._is_imperfect and self.log is not None:
+            self.log.write()
 
 
 def _label(event: Any) -> str:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from midm_vllm import envs
 from midm_vllm.compat.vllm_imports import server_logger
 from midm_vllm.constants import TOOL_PARSER_NAME
-from midm_vllm.serving.constraints import grammar_backend
+from midm_vllm.serving.constraints.grammar_backend import UnusableArgument, check
 from midm_vllm.serving.rust_frontend import choose_front_end
 
 if TYPE_CHECKING:
@@ -38,10 +38,6 @@ PACKAGED_TEMPLATE_NAME = "midm"
 THOUGHT_TOKENS = ("<think>", "</think>")
 #: The attribute of arguments that have been completed.
 _COMPLETED = "completed_for_midm"
-
-
-class UnusableArgument(ValueError):
-    """An argument with which the server could not answer; the message says what to change."""
 
 
 def complete_arguments(
@@ -56,11 +52,11 @@ def complete_arguments(
     has_model = _names_model(parsed, parser, args)
     files = None
     try:
-        grammar_backend.check(_backend(parsed))
+        check(_backend(parsed))
         if envs.serving_defaults():
             is_choice_specified = _is_specified("enable_auto_tool_choice", parser, args)
             files = _complete(parsed, is_choice_specified, has_model, server_logger(parsed))
-    except (UnusableArgument, grammar_backend.UnusableBackend) as error:
+    except UnusableArgument as error:
         parser.error(str(error))
     # Not a default: without it the Rust front end, and the server with it, would end.
     choose_front_end(parsed)

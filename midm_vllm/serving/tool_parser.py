@@ -24,10 +24,9 @@ from midm_vllm.compat.vllm_imports import (
 from midm_vllm.markup.events import ArgumentText, CallStarted, ContentText, Event
 from midm_vllm.markup.accumulator import Output
 from midm_vllm.markup.reader import MarkupReader
-from midm_vllm.constants import STRUCTURAL_TAG_MODEL
+from midm_vllm.constants import GRAMMAR_BACKEND, STRUCTURAL_TAG_MODEL
 from midm_vllm.serving.requests.continuation import ContinuationReader, partial_call
 from midm_vllm.serving.demanded_calls import DemandedCallReader, Reader
-from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.metrics import OutputTally
 from midm_vllm.serving.requests.tool_choice import named_function, read_tool_choice
 
@@ -66,7 +65,6 @@ class MidmToolParser(ToolParser):
         self._reader: Reader = MarkupReader()
         #: Of the stream, from its first delta on, if calls are read in it.
         self._tally: OutputTally | None = None
-        self._log = output_log()
         self._final_events: list[Event] = []
 
     def adjust_request(self, request: Any) -> Any:
@@ -94,7 +92,7 @@ class MidmToolParser(ToolParser):
         choice = read_tool_choice(request)
         grammar = None
         if not self._is_unconstrained:
-            if grammar_backend.takes_grammars():
+            if grammar_backend.configured_backend() == GRAMMAR_BACKEND:
                 grammar = grammar_of(request, choice, self._strict_level, self.model_tokenizer)
             else:
                 reject_strict(choice)
@@ -132,12 +130,12 @@ class MidmToolParser(ToolParser):
             return ExtractedToolCallInformation(
                 tools_called=False, tool_calls=[], content=model_output
             )
-        reader, output = reader_for(request), Output()
+        reader, output, tally = reader_for(request), Output(), OutputTally(request)
         events = reader.feed(model_output) + reader.finish()
         output.add(events)
-        if self._log is not None:
-            self._log.keep(model_output)
-        self._count_all(OutputTally(request), events)
+        if tally.log is not None:
+            tally.log.keep(model_output)
+        tally.finish(events)
         return ExtractedToolCallInformation(
             tools_called=bool(output.calls),
             tool_calls=[
@@ -165,8 +163,8 @@ class MidmToolParser(ToolParser):
             self._reader = reader_for(request)
             tally = self._tally = OutputTally(request)
         events = self._reader.feed(delta_text)
-        if self._log is not None:
-            self._log.keep(delta_text)
+        if tally.log is not None:
+            tally.log.keep(delta_text)
         if len(events) == 1:  # Most deltas are a piece of arguments, or of content.
             event = events[0]
             if type(event) is ArgumentText:
@@ -198,15 +196,8 @@ class MidmToolParser(ToolParser):
         """The last delta: what was buffered when the stream ended."""
         events = self._reader.finish()
         if self._tally is not None:
-            self._count_all(self._tally, events)
+            self._tally.finish(events)
         return delta_message(self._final_events + events)
-
-    def _count_all(self, tally: OutputTally, events: list[Event]) -> None:
-        """Count an output that ends with these events, and log it if it is imperfect."""
-        if events:
-            tally.add(events)
-        if tally.finish() and self._log is not None:
-            self._log.write()
 
 
 def wants_calls(request: ChatCompletionRequest | None) -> bool:

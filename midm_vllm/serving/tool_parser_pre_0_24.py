@@ -18,7 +18,6 @@ from midm_vllm.compat.capabilities import has
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest, DeltaMessage
 from midm_vllm.markup.events import CallStarted
 from midm_vllm.markup.tags import END_TOKENS
-from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.metrics import OutputTally
 from midm_vllm.serving.tool_parser import (
     MidmToolParser,
@@ -37,7 +36,6 @@ class _Choice:
         self.reader = reader_for(request)
         self.token_ids: Sequence[int] = ()
         self.tally = OutputTally(request)
-        self.log = output_log()
         #: One entry for each call; that there are any makes the finish reason ``tool_calls``.
         self.calls: list[dict[str, Any]] = []
 
@@ -73,13 +71,10 @@ class OlderMidmToolParser(MidmToolParser):
         ended = bool(delta_token_ids) and delta_token_ids[-1] in self._end_ids
         if ended and not getattr(request, "ignore_eos", False):
             events += choice.reader.finish()
-        self._tally, self._log = choice.tally, choice.log
-        if self._log is not None:
-            self._log.keep(delta_text)
-        if ended:
-            self._count_all(choice.tally, events)
-        else:
-            choice.tally.add(events)
+        self._tally = tally = choice.tally
+        if tally.log is not None:
+            tally.log.keep(delta_text)
+        (tally.finish if ended else tally.add)(events)
         choice.calls += ({"name": event.name} for event in events if isinstance(event, CallStarted))
         self.prev_tool_call_arr = choice.calls
         self._reader = choice.reader
@@ -98,11 +93,9 @@ class OlderMidmToolParser(MidmToolParser):
         return self._choices[-1]
 
 
-def keep_last_delta(serving_chat: Any) -> None:
-    """Have vLLM 0.8 to 0.22 send our parser's last delta as it is.
-
-    ``serving_chat`` is ``OpenAIServingChat``. Other parsers' deltas are treated as before.
-    """
+def keep_last_delta(module: Any) -> None:
+    """Have vLLM 0.8 to 0.22 send our parser's last delta as it is, and others as before."""
+    serving_chat = module.OpenAIServingChat
     replaces = serving_chat._should_check_for_unstreamed_tool_arg_tokens
 
     @wraps(replaces)

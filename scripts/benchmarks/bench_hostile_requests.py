@@ -24,9 +24,9 @@ from rich.table import Table
 from vllm.sampling_params import SamplingParams
 from vllm.v1.structured_output import backend_guidance
 
-from midm_vllm.compat import engine_config
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.constants import GRAMMAR_BACKEND
+from midm_vllm.serving.constraints import grammar_backend
 from midm_vllm.serving.constraints.grammar_prefetch import (
     install_prefetch,
     install_validation_cache,
@@ -109,10 +109,10 @@ def main() -> None:
     parser.add_argument("--tools", type=Path,
                         help="a JSON file of MCP servers' tools, as one request more")
     options = parser.parse_args()
-    engine_config.observe(
+    grammar_backend.observe(
         SimpleNamespace(structured_outputs_config=SimpleNamespace(backend=GRAMMAR_BACKEND))
     )
-    install_prefetch(_Preparing)
+    install_prefetch(SimpleNamespace(OnlineRenderer=_Preparing))
     install_validation_cache(backend_guidance)
     requests = {name: [schema] for name, schema in HEAVY.items()} | MORE
     if options.tools:

@@ -124,32 +124,9 @@ def test_doctor_reports_that_the_plugin_is_not_installed(
     checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor, "entry_points", lambda group: [])
-    findings = list(doctor.examine(str(checkpoint), None, None))
+    findings = list(doctor.examine(str(checkpoint), None))
     [problem] = [each.text for each in findings if each.level is doctor.Level.PROBLEM]
     assert "pip install midm-vllm" in problem
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        (
-            "from vllm.entrypoints.openai.tool_parsers.granite_20b_fc_tool_parser import (\n"
-            "    Granite20bFCToolParser)\n",
-            "does not import on vLLM",
-        ),
-        ("NAME = 'midm-parser'\n", "registers a midm-parser of its own"),
-        ("import (\n", "cannot be read"),
-    ],
-    ids=["vendor", "same name", "broken"],
-)
-def test_doctor_reports_a_parser_file_that_conflicts(
-    checkpoint: Path, tmp_path: Path, code: str, reason: str
-) -> None:
-    file = tmp_path / "parser.py"
-    file.write_text(code)
-    done = midm_vllm_command("doctor", str(checkpoint), "--tool-parser-plugin", str(file))
-    assert done.returncode == 1
-    assert reason in done.stdout
 
 
 def test_doctor_prints_all_flags_where_the_defaults_are_off(tmp_path: Path) -> None:

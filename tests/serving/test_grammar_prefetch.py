@@ -8,7 +8,7 @@ import os
 import threading
 from importlib import import_module
 from threading import Event
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ class Prefetching(Preparing):
         return await super().preprocess_chat(request)
 
 
-install_prefetch(Prefetching)
+install_prefetch(SimpleNamespace(OnlineRenderer=Prefetching))
 
 
 @pytest.fixture

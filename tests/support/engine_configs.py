@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from midm_vllm.compat import engine_config
+from midm_vllm.serving.constraints import grammar_backend
 
 
 def configuration(backend: str) -> Any:
@@ -16,5 +16,5 @@ def configuration(backend: str) -> Any:
 
 def serve_with(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on this process serves an engine that has this grammar backend."""
-    monkeypatch.setattr(engine_config, "_observed", [])
-    engine_config.observe(configuration(backend))
+    monkeypatch.setattr(grammar_backend, "_observed", [])
+    grammar_backend.observe(configuration(backend))

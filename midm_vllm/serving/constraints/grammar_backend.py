@@ -1,8 +1,10 @@
 """The grammar backend of the server: which one constrains answers.
 
-It is read from the configuration that vLLM checks each request against. Where that says ``auto``,
-vLLM would take one backend for each request by its kind, while an engine has one for all: here
-``auto`` becomes ``guidance``, which takes this package's grammars, once midm-parser is loaded.
+It is read from the configuration that vLLM checks each request against: not from the command line,
+which only some launchers have. That object is seen where vLLM (from 0.24) makes the renderer that
+prepares the engine's requests. Where it says ``auto``, vLLM would take one backend for each request
+by its kind, while an engine has one for all: here ``auto`` becomes ``guidance``, which takes this
+package's grammars, once midm-parser is loaded.
 """
 
 from __future__ import annotations
@@ -11,30 +13,45 @@ import logging
 from typing import Any
 
 from midm_vllm import envs
-from midm_vllm.compat import engine_config
 from midm_vllm.compat.vllm_imports import lm_format_enforcer_works
 from midm_vllm.constants import GRAMMAR_BACKEND, TOOL_PARSER_NAME
 
 logger = logging.getLogger("vllm.midm_vllm.grammars")
 
+#: The configuration that was seen last.
+_observed: list[Any] = []
+_is_chosen_here = False
 
-class UnusableBackend(ValueError):
-    """The server's grammar backend would end the engine at its first request."""
+
+class UnusableArgument(ValueError):
+    """An argument with which the server could not answer; the message says what to change."""
 
 
-def takes_grammars() -> bool:
-    """Whether the server's backend takes this package's grammars."""
-    return engine_config.grammar_backend() == GRAMMAR_BACKEND
+def observe(config: Any) -> None:
+    """A renderer was made for the engine of this ``VllmConfig``."""
+    _observed[:] = [config]
+    if _is_chosen_here:
+        choose_for(config)
+
+
+def choose() -> None:
+    """Choose the backend of this process's engine, and of engines that are configured later."""
+    global _is_chosen_here
+    _is_chosen_here = True
+    for config in _observed:
+        choose_for(config)
+
+
+def configured_backend() -> str | None:
+    """The backend of structured outputs; None where no engine's configuration was seen."""
+    return str(_observed[0].structured_outputs_config.backend) if _observed else None
 
 
 def choose_for(config: Any) -> None:
     """Choose the backend of an engine whose server has midm-parser, unless the user has.
 
-    Args:
-        config: The ``VllmConfig`` that the engine's requests are checked against.
-
     Raises:
-        UnusableBackend: The configured backend does not work.
+        UnusableArgument: The configured backend does not work.
     """
     outputs = config.structured_outputs_config
     if outputs.backend == "auto" and envs.serving_defaults():
@@ -48,14 +65,9 @@ def choose_for(config: Any) -> None:
 
 
 def check(backend: str) -> None:
-    """Raise UnusableBackend for a backend that does not work as it is installed."""
+    """Raise UnusableArgument for a backend that would end the engine at its first request."""
     if backend == "lm-format-enforcer" and not lm_format_enforcer_works():
-        raise UnusableBackend(
+        raise UnusableArgument(
             "The grammar backend lm-format-enforcer, as it is installed, does not work with this "
             f"vLLM: name {GRAMMAR_BACKEND}, xgrammar or outlines in --structured-outputs-config."
         )
-
-
-def choose() -> None:
-    """Choose the backend of this process's engine, now or when the engine is configured."""
-    engine_config.when_observed(choose_for)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from midm_vllm.constants import STRUCTURAL_TAG_MODEL
+from midm_vllm.constants import GRAMMAR_BACKEND, STRUCTURAL_TAG_MODEL
 from midm_vllm.constrained.lru_cache import LRUCache
 
 #: How many characters of schemas make a request a small one; a value counts as 20 and its own.
@@ -98,8 +98,9 @@ def install_validation_cache(module: ModuleType) -> None:
     module.validate_guidance_grammar = validate_guidance_grammar  # type: ignore[attr-defined]
 
 
-def install_prefetch(renderer_class: Any) -> None:
+def install_prefetch(module: Any) -> None:
     """Have vLLM's class that prepares chat requests build grammars in a thread first."""
+    renderer_class = getattr(module, "OnlineRenderer", None) or module.OpenAIServingRender
     prepare = renderer_class.preprocess_chat
 
     @functools.wraps(prepare)
@@ -133,7 +134,7 @@ def grammar_of(request: Any, choice: Any, level: int, tokenizer: Any) -> str | N
 
 async def _prefetch(request: Any, level: int, tokenizer: Any) -> None:
     """Build and validate a request's grammar in a thread, if it needs one."""
-    from midm_vllm.serving.constraints.grammar_backend import takes_grammars
+    from midm_vllm.serving.constraints.grammar_backend import configured_backend
     from midm_vllm.serving.constraints.request_grammar import needs_grammar, schemas_of
     from midm_vllm.serving.requests.tool_choice import read_tool_choice
 
@@ -141,7 +142,7 @@ async def _prefetch(request: Any, level: int, tokenizer: Any) -> None:
         choice = read_tool_choice(request)
     except ValueError:
         return  # vLLM asks next, and answers with the error.
-    if takes_grammars() and needs_grammar(request, choice, level):
+    if configured_backend() == GRAMMAR_BACKEND and needs_grammar(request, choice, level):
         _prefetched[id(request), level] = await _threads.run(
             schemas_of(request, choice), _build, request, choice, level, tokenizer
         )

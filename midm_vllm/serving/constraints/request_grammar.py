@@ -12,7 +12,6 @@ import logging
 from typing import Any
 
 from midm_vllm import envs
-from midm_vllm.compat import engine_config
 from midm_vllm.constants import GRAMMAR_BACKEND
 from midm_vllm.constrained.call_grammar import (
     CallableTool,
@@ -23,6 +22,7 @@ from midm_vllm.constrained.call_grammar import (
 from midm_vllm.constrained.json_grammar import ANY_OBJECT_GRAMMAR
 from midm_vllm.constrained.limits import MAX_NODES
 from midm_vllm.constrained.tool_schema import RequestSchemas, ToolSchema
+from midm_vllm.serving.constraints.grammar_backend import configured_backend
 from midm_vllm.serving.requests.continuation import partial_call
 from midm_vllm.serving.requests.tool_choice import Tool, ToolChoice, UncallableTools
 
@@ -110,7 +110,7 @@ def schemas_of(request: Any, choice: ToolChoice) -> list[Any]:
 
 def reject_strict(choice: ToolChoice) -> None:
     """Raise UnsupportedSchema if a tool is strict, under a backend that does not take grammars."""
-    backend = engine_config.grammar_backend()
+    backend = configured_backend()
     for tool in choice.tools:
         if not tool.strict:
             continue
@@ -186,13 +186,9 @@ def _answer_format(request: Any) -> Any:
     return getattr(holder, "schema_", None) or getattr(holder, "json_schema", None)
 
 
-def special_tokens(tokenizer: Any) -> frozenset[str]:
-    """The special tokens of a tokenizer."""
-    return _special_tokens(tokenizer) if tokenizer is not None else frozenset()
-
-
 @functools.lru_cache(maxsize=8)
-def _special_tokens(tokenizer: Any) -> frozenset[str]:
+def special_tokens(tokenizer: Any) -> frozenset[str]:
+    """The special tokens of a tokenizer; none of None."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
     special = (token.content for token in added if getattr(token, "special", False))
     return frozenset(filter(None, special))  # A checkpoint may list an empty one.
