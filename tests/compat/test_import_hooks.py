@@ -54,7 +54,7 @@ def test_a_callback_waits_for_the_import(write: Write) -> None:
     assert seen == [7, -7]
 
 
-def test_a_callback_for_an_imported_module_runs_at_once_and_alone(write: Write) -> None:
+def test_a_callback_for_an_imported_module_runs_immediately_and_alone(write: Write) -> None:
     name = write("module", "VALUE = 7")
     importlib.import_module(name)
     first = values_seen(name)

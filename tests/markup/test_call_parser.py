@@ -78,7 +78,7 @@ def test_a_repair_is_written_once_for_a_call() -> None:
     assert repaired == [CallRepaired(index, Repair.TRAILING_COMMA) for index in (0, 1)]
 
 
-def test_held_text_outlives_its_delta() -> None:
+def test_buffered_text_outlives_its_delta() -> None:
     buffer = TextBuffer()
     buffer.append("ab ")
     buffer.hold(1)
@@ -87,7 +87,7 @@ def test_held_text_outlives_its_delta() -> None:
     assert (buffer.take_all(), buffer.held_length, buffer.is_holding) == ("  c", 0, False)
 
 
-def test_held_text_is_read_again() -> None:
+def test_buffered_text_is_read_again() -> None:
     buffer = TextBuffer()
     buffer.append("abc")
     buffer.hold(1)

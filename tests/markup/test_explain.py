@@ -71,12 +71,12 @@ def test_markup_that_is_text_is_distinguished_from_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["one call", "plain text", "blocks one after the other"])
-def test_a_well_formed_output_is_as_taught(name: str) -> None:
+def test_a_well_formed_output_has_the_trained_format(name: str) -> None:
     [text] = [case.text for case in CASES if case.id == name]
     assert explain(text).is_as_taught
 
 
-def test_a_call_that_is_cut_off_is_not_as_taught() -> None:
+def test_a_truncated_call_has_not_the_trained_format() -> None:
     assert not explain('<tool_call>{"name": "f", "arguments": {"x').is_as_taught
 
 
@@ -86,7 +86,7 @@ def test_long_arguments_are_explained() -> None:
     assert call.arguments == arguments
 
 
-def test_long_held_text_is_explained() -> None:
-    """Half a megabyte that is held to the end: minutes, if its length were added up each time."""
+def test_long_buffered_text_is_explained() -> None:
+    """Half a megabyte in the buffer: minutes, if its length were added up each time."""
     text = '<tool_call>{"x": "' + "가" * 500_000
     assert explain(text).pieces == [Piece(ReadAs.MARKUP_AS_TEXT, text)]

@@ -27,7 +27,7 @@ from midm_vllm.markup.reader import MarkupReader
 
 
 @every_case
-def test_case_is_read_as_the_table_says(case: Case) -> None:
+def test_case_matches_the_table(case: Case) -> None:
     output = read(case.text)
     assert output.content == case.content
     assert [(call.name, call.arguments) for call in output.calls] == list(case.calls)
@@ -58,7 +58,7 @@ def test_every_prefix_of_a_case_is_read_the_same_one_shot_and_streamed(case: Cas
 
 
 @every_short_case
-def test_every_prefix_of_a_case_is_lost_nowhere_and_held_back_no_longer_than_needed(
+def test_every_prefix_of_a_case_is_kept_and_buffered_no_longer_than_needed(
     case: Case,
 ) -> None:
     for end in range(0, len(case.text) + 1):
@@ -90,7 +90,7 @@ def test_any_text_is_read_the_same_however_it_is_split(text: str, sizes: list[in
 
 @settings(max_examples=1500, deadline=None)
 @given(any_text)
-def test_any_text_is_lost_nowhere_and_held_back_no_longer_than_needed(text: str) -> None:
+def test_any_text_is_kept_and_buffered_no_longer_than_needed(text: str) -> None:
     check_against_reference(text)
     check_promptness(text)
 
@@ -168,7 +168,7 @@ def test_argument_text_leaves_in_the_delta_in_which_it_arrives() -> None:
         assert events[-2 if CallEnded(0) in events else -1] == ArgumentText(0, character)
 
 
-def test_prose_is_held_back_only_while_it_may_be_a_tag_or_whitespace_before_one() -> None:
+def test_prose_is_buffered_only_while_it_may_be_a_tag_or_whitespace_before_one() -> None:
     reader = MarkupReader()
     assert reader.feed("a <b") == [ContentText("a <b")]
     assert reader.feed(" \n") == []

@@ -1,6 +1,6 @@
 """Any output of the model, through vLLM's own HTTP server: the table of texts once more.
 
-`vllm launch render` parses token ids as `vllm serve` does, at once and chunk by chunk.
+`vllm launch render` parses token ids as `vllm serve` does, non-streaming and chunk by chunk.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def as_read(answer: Answer) -> tuple[str, list[tuple[str, str]]]:
 
 
 @every_case
-def test_case_is_parsed_at_once(derender: Any, tokenizer: Tokenizer, case: Case) -> None:
+def test_case_is_parsed_non_streaming(derender: Any, tokenizer: Tokenizer, case: Case) -> None:
     token_ids = tokenizer.encode(case.text).ids
     completion = derender({"generate_response": choice(token_ids)})
     [answer] = answers(ChatCompletion.model_validate(completion))

@@ -78,7 +78,7 @@ AS_TEXT: dict[str, list[bool]] = {
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_case_is_repaired_as_the_table_says(case: Case) -> None:
+def test_repairs_of_a_case_match_the_table(case: Case) -> None:
     output = read(case.text)
     expected = REPAIRS.get(case.id, [set() for _ in case.calls])
     assert [call.repairs for call in output.calls] == expected

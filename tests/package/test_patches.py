@@ -64,7 +64,7 @@ def test_a_change_that_fails_is_one_warning(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(lines) == 1 and "TypeError: something else" in lines[0]
 
 
-def test_midm_parser_is_refused_where_it_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_midm_parser_is_rejected_where_it_cannot_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patching, "failed", {})
     monkeypatch.setattr(patching, "_lost", [])
     patching.check_required()

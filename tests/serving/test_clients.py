@@ -65,7 +65,7 @@ def test_javascript_agent_calls_a_tool_and_answers_with(agent: str, server: Serv
     assert lines(nodejs() / "bin" / "node", program, f"{server.url}/v1", MODEL) == ANSWERED
 
 
-def test_agent_says_in_a_sentence_what_is_wrong_with_its_server(server: Server) -> None:
+def test_agent_reports_what_is_wrong_with_its_server(server: Server) -> None:
     programs = {
         own_environment("agents"): EXAMPLES / "agent_mcp.py",
         nodejs() / "bin" / "node": installed(EXAMPLES / "javascript") / "agent_openai.mjs",

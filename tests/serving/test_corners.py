@@ -1,4 +1,4 @@
-"""Options of a request that touch tool calls in odd places, streamed and at once."""
+"""Options of a request that touch tool calls in odd places, streaming and non-streaming."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def test_logprobs_come_for_every_token_of_a_call(client: openai.OpenAI, name: st
      ({"type": "function", "function": {"name": "get_weather"}}, "length")],
     ids=str,
 )
-def test_a_call_cut_off_says_length_but_at_once_with_auto(
+def test_a_truncated_call_has_finish_reason_length_except_non_streaming_with_auto(
     client: openai.OpenAI, choice: Any, at_once: str
 ) -> None:
-    """vLLM 0.32's chat serving sets "tool_calls" for any call of an answer at once with
+    """vLLM 0.32's chat serving sets "tool_calls" for any call of a non-streaming answer with
     `auto`, and asks the reason only with `required`. No parser is told why an output ended.
     """
     arguments = request(BY_NAME["single_call"], tool_choice=choice, max_completion_tokens=20)
@@ -99,7 +99,7 @@ def test_a_tool_whose_name_holds_a_control_token_can_be_called(
     {"properties": {EOT: {"type": "null"}}},
     {"properties": {"a": {"type": "string", "pattern": r"^<\|eot_id\|>$"}}},
 ], ids=["value", "name", "pattern"])
-def test_a_schema_that_wants_a_control_token_is_refused_if_strict_else_free(
+def test_a_schema_with_a_control_token_is_rejected_if_strict_and_else_not_enforced(
     client: openai.OpenAI, schema: dict[str, Any]
 ) -> None:
     schema |= {"type": "object", "required": list(schema["properties"])}

@@ -51,8 +51,8 @@ def test_a_batch_file_s_answers_have_calls(renamed_checkpoint: Path, tmp_path: P
     assert got.keys() == bodies.keys()
     for name in ASKED:
         assert answers(ChatCompletion.model_validate(got[name])) == [expected(BY_NAME[name])]
-    [held] = answers(ChatCompletion.model_validate(got["strict"]))
-    assert (held.calls, held.content) == (expected(BY_NAME["single_call"]).calls, "")
+    [strict] = answers(ChatCompletion.model_validate(got["strict"]))
+    assert (strict.calls, strict.content) == (expected(BY_NAME["single_call"]).calls, "")
 
 
 def test_an_engine_in_a_program_streams_what_offline_reads(renamed_checkpoint: Path) -> None:

@@ -125,7 +125,7 @@ def test_requests_side_by_side_get_their_own_grammar(preparing: Any) -> None:
     assert '"second"' in second.structured_outputs.grammar
 
 
-def test_a_strict_tool_is_refused_where_vllm_asks(preparing: Any) -> None:
+def test_a_strict_tool_is_rejected_when_vllm_adjusts_the_request(preparing: Any) -> None:
     with pytest.raises(UnsupportedSchema, match="'f'.*'contains'"):
         asyncio.run(preparing.preprocess_chat(request(CONTAINS, strict=True)))
 
@@ -136,12 +136,12 @@ def test_who_needs_no_grammar_does_not_wait_for_those_of_others(
 ) -> None:
     async def both() -> Any:
         plain = request(CONTAINS).model_copy(update={"tool_choice": choice})
-        held = Event()
-        grammar_prefetch._threads.small.submit(held.wait)
+        busy = Event()
+        grammar_prefetch._threads.small.submit(busy.wait)
         try:
             return await asyncio.wait_for(preparing.preprocess_chat(plain), 60)
         finally:
-            held.set()
+            busy.set()
 
     assert asyncio.run(both()).structured_outputs is None
 
@@ -153,18 +153,18 @@ def test_a_small_request_does_not_wait_for_large_ones(preparing: Any) -> None:
         assert thread is grammar_prefetch._threads.large
 
     async def small() -> Any:
-        held = Event()
-        grammar_prefetch._threads.large.submit(held.wait)
+        busy = Event()
+        grammar_prefetch._threads.large.submit(busy.wait)
         try:
             asked = preparing.preprocess_chat(request(CONTAINS))
             return await asyncio.wait_for(asked, 60)
         finally:
-            held.set()
+            busy.set()
 
     assert asyncio.run(small()).structured_outputs.grammar
 
 
-def test_the_threads_have_room_for_deep_schemas(
+def test_the_threads_have_stack_for_deep_schemas(
     preparing: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes, submit = [], grammar_prefetch._threads.small.submit
@@ -208,7 +208,7 @@ def test_vllms_own_class_prefetches() -> None:
     assert hasattr(import_module(GUIDANCE_BACKEND).validate_guidance_grammar, "__wrapped__")
 
 
-def test_a_grammar_is_checked_once_and_a_refused_one_each_time() -> None:
+def test_a_valid_grammar_is_checked_once_and_an_invalid_one_each_time() -> None:
     asked: list[str] = []
 
     def check(sampling_params: Any, tokenizer: Any = None) -> None:

@@ -78,7 +78,7 @@ def stream(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("case", COUNTS)
-def test_an_output_is_counted_at_once(case: str) -> None:
+def test_a_non_streaming_output_is_counted(case: str) -> None:
     before = here()
     MidmToolParser(_NoTokenizer()).extract_tool_calls(BY_ID[case], request())
     assert here().since(before) == COUNTS[case]
@@ -86,7 +86,7 @@ def test_an_output_is_counted_at_once(case: str) -> None:
 
 @pytest.mark.parametrize("case", COUNTS)
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_stream_is_counted_as_the_output_at_once_is(case: str, size: int) -> None:
+def test_a_stream_is_counted_as_the_non_streaming_output(case: str, size: int) -> None:
     before = here()
     stream(BY_ID[case], size)
     assert here().since(before) == COUNTS[case]
@@ -174,7 +174,7 @@ def log() -> Iterator[list[str]]:
     output_log.log_limit.cache_clear()
 
 
-def test_imperfect_outputs_are_logged_only_if_asked(log: list[str]) -> None:
+def test_imperfect_outputs_are_logged_only_if_configured(log: list[str]) -> None:
     stream(BY_ID["no closing tag"], 7)
     assert not log
 

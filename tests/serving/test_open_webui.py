@@ -146,7 +146,7 @@ def test_two_results_are_rendered_in_turns_of_their_own(rendered: Callable[..., 
         id="legacy_calling",
     ),
 ])
-def test_what_is_asked_without_tools_is_rendered_as_it_is(
+def test_a_request_without_tools_is_rendered_unchanged(
     rendered: Callable[..., str], messages: list[Message]
 ) -> None:
     turns = [

@@ -67,7 +67,7 @@ def serving(request: pytest.FixtureRequest) -> Iterator[Serving]:
 
 
 @pytest.mark.parametrize("choice", ["required", NAMED], ids=["required", "named"])
-def test_demanded_calls_are_markup_constrained_by_the_schema(
+def test_required_and_named_calls_are_markup_constrained_by_the_schema(
     serving: Serving, choice: Any, stream: bool
 ) -> None:
     constraint, calls, content = ask(serving, CALL, stream, tool_choice=choice)
@@ -119,7 +119,7 @@ JSON = [
 
 
 @pytest.mark.parametrize("choice, text, expected", JSON)
-def test_under_another_backend_demanded_calls_are_json(
+def test_under_another_backend_required_and_named_calls_are_json(
     other: Serving, choice: Any, text: str, expected: Any, stream: bool
 ) -> None:
     constraint, calls, content = ask(other, text, stream, tool_choice=choice)

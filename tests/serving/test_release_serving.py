@@ -96,7 +96,7 @@ def test_a_whole_response_is_what_the_reader_reads(serving: Serving, text: str) 
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS.keys())
-def test_a_stream_cut_off_loses_at_most_what_was_held_back(serving: Serving, text: str) -> None:
+def test_a_truncated_stream_loses_at_most_the_buffered_text(serving: Serving, text: str) -> None:
     expected = cut_off(read(text, finish=TELLS_THE_END), STREAM_SAYS_CUT_OFF)
     for deltas in splits(text):
         assert serving.stream(deltas, finish_reason="length") == [expected], deltas
@@ -117,7 +117,7 @@ def test_without_a_choice_of_tools_markup_is_text(serving: Serving) -> None:
 
 
 @pytest.mark.parametrize("text", ["a \n", "a <tool_c", '<tool_call>{"name": "a"'])
-def test_either_token_that_ends_an_output_gives_out_what_was_held_back(
+def test_either_end_token_flushes_the_buffered_text(
     serving: Serving, text: str
 ) -> None:
     assert serving.stream(list(text), end=END_OF_TEXT) == [read(text)]

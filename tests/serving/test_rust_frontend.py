@@ -38,7 +38,7 @@ def test_the_program_is_of_the_installed_release() -> None:
 
 
 @pytest.mark.parametrize("defaults", ["1", "0"], ids=["defaults", "defaults off"])
-def test_by_default_python_serves_and_says_why(
+def test_by_default_python_serves_and_logs_the_reason(
     checkpoint: Path, tmp_path: Path, defaults: str
 ) -> None:
     environment = rust_environment(MIDM_VLLM_SERVING_DEFAULTS=defaults)
@@ -69,8 +69,8 @@ def test_who_wants_the_rust_one_gets_it(rust_server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", READ)
-@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
-def test_its_own_parser_reads_calls_in_the_taught_form(
+@pytest.mark.parametrize("stream", [False, True], ids=["non-streaming", "streaming"])
+def test_its_own_parser_reads_calls_in_the_trained_format(
     rust_server: Server, name: str, stream: bool
 ) -> None:
     answer = ask(rust_server, body(BY_NAME[name], "auto"), stream)
@@ -78,7 +78,7 @@ def test_its_own_parser_reads_calls_in_the_taught_form(
     assert answer == (right.content, right.calls, right.finish_reason)
 
 
-def test_the_program_itself_refuses_our_parser(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_rust_binary_rejects_midm_parser(checkpoint: Path, tmp_path: Path) -> None:
     """What the choice saves the user from; when vLLM's Rust front end knows more, look again."""
     arguments = ["serve", str(checkpoint), "--python", sys.executable, "--enforce-eager",
                  "--max-model-len", "4096", "--tool-call-parser", "midm-parser"]  # fmt: skip

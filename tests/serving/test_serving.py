@@ -32,7 +32,9 @@ SHORT_CALLS = ["single_call", "prose_then_call", "parallel_calls_in_one_block"]
 
 
 @every_conversation
-def test_answer_is_complete_at_once(client: openai.OpenAI, conversation: Conversation) -> None:
+def test_non_streaming_answer_is_complete(
+    client: openai.OpenAI, conversation: Conversation
+) -> None:
     completion = client.chat.completions.create(**request(conversation))
     assert answers(completion) == [expected(conversation)]
 
@@ -43,7 +45,7 @@ def test_answer_is_the_same_streamed(client: openai.OpenAI, conversation: Conver
     assert streamed_answers(chunks) == [expected(conversation)]
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+@pytest.mark.parametrize("stream", [False, True], ids=["non-streaming", "streaming"])
 def test_a_required_answer_ends_where_the_model_ends_its_turn(
     client: openai.OpenAI, stream: bool
 ) -> None:
@@ -64,9 +66,9 @@ UNTAUGHT: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+@pytest.mark.parametrize("stream", [False, True], ids=["non-streaming", "streaming"])
 @pytest.mark.parametrize("demand", ["required", "named", "strict"])
-def test_demanded_calls_follow_a_schema_that_the_model_was_not_taught(
+def test_required_calls_follow_a_schema_that_the_model_was_not_trained_on(
     client: openai.OpenAI, demand: str, stream: bool
 ) -> None:
     conversation = BY_NAME["area_call"]
@@ -109,7 +111,9 @@ def test_with_tool_choice_none_the_text_is_the_users_markup_included(
 
 
 @pytest.mark.parametrize("name", SHORT_CALLS)
-def test_cut_off_anywhere_streamed_and_at_once_agree(client: openai.OpenAI, name: str) -> None:
+def test_truncated_anywhere_streaming_and_non_streaming_agree(
+    client: openai.OpenAI, name: str
+) -> None:
     """Wherever max_tokens cuts the answer off, both ways say the same of it."""
     conversation = BY_NAME[name]
     whole = client.chat.completions.create(**request(conversation))
@@ -143,7 +147,7 @@ def test_each_of_several_choices_is_read_by_itself(client: openai.OpenAI) -> Non
     assert streamed_answers(chunks, choices=2) == [expected(conversation)] * 2
 
 
-def test_usage_comes_with_the_stream_when_asked_for(client: openai.OpenAI) -> None:
+def test_usage_is_streamed_when_requested(client: openai.OpenAI) -> None:
     arguments = request(BY_NAME["single_call"])
     once = client.chat.completions.create(**arguments)
     *_, last = client.chat.completions.create(

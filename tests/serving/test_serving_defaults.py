@@ -103,7 +103,7 @@ def config_file(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "cp949", "euc-kr"])
-def test_a_template_file_in_another_encoding_ends_the_program_with_a_sentence(
+def test_a_template_file_in_another_encoding_is_rejected_at_startup(
     parse: Parse, checkpoint: Path, tmp_path: Path, encoding: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -322,7 +322,7 @@ def test_a_checkpoint_out_of_reach_is_left_to_vllm(
 OUTPUTS = "--structured-outputs-config"
 
 
-def test_a_backend_that_would_end_the_engine_is_refused_at_the_start(
+def test_a_backend_that_would_end_the_engine_is_rejected_at_startup(
     parse: Parse, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
@@ -358,7 +358,7 @@ def vllm_options() -> Any:
     return AsyncEngineArgs.add_cli_args(parser)
 
 
-def test_a_launcher_that_knows_some_options_itself_has_the_defaults(old_checkpoint: Path) -> None:
+def test_a_launcher_that_parses_some_options_itself_has_the_defaults(old_checkpoint: Path) -> None:
     arguments = [*PARSER, "--model", str(old_checkpoint), "--model_name", "midm"]
     parsed, rest = vllm_options().parse_known_args(arguments)
     assert parsed.enable_auto_tool_choice and is_packaged(parsed.chat_template)
@@ -436,13 +436,13 @@ def test_options_about_another_backend_leave_the_choice_of_the_grammar_backend(
 
 
 @pytest.mark.parametrize("backend", ["xgrammar", "outlines", "guidance"])
-def test_a_grammar_backend_that_somebody_names_stays(backend: str) -> None:
+def test_a_configured_grammar_backend_is_kept(backend: str) -> None:
     configured = configuration(backend)
     grammar_backend.choose_for(configured)
     assert configured.structured_outputs_config.backend == backend
 
 
-def test_a_backend_that_would_end_the_engine_is_refused_in_every_launcher() -> None:
+def test_a_backend_that_would_end_the_engine_is_rejected_in_every_launcher() -> None:
     with pytest.raises(ValueError, match="lm-format-enforcer, as it is installed"):
         grammar_backend.choose_for(configuration("lm-format-enforcer"))
 

@@ -49,7 +49,9 @@ CALLING = pytest.mark.parametrize(
     [each for each in CONVERSATIONS if each.calls and not results(each)],
     ids=lambda conversation: conversation.name,
 )
-streamed_and_not = pytest.mark.parametrize("stream", [False, True], ids=["at once", "streamed"])
+streamed_and_not = pytest.mark.parametrize(
+    "stream", [False, True], ids=["non-streaming", "streaming"]
+)
 
 
 def expected_calls(conversation: Conversation) -> list[tuple[str, str]]:
@@ -174,7 +176,7 @@ def test_responses_call_a_function_of_a_namespace_beside_hosted_tools(
 
 @streamed_and_not
 @pytest.mark.parametrize("choice", [{"type": "web_search_preview"}, {"type": "shell"}], ids=str)
-def test_responses_refuse_to_demand_a_hosted_tool(
+def test_responses_rejects_a_required_hosted_tool(
     client: openai.OpenAI, stream: bool, choice: Any
 ) -> None:
     arguments = responses_request(BY_NAME["single_call"], tool_choice=choice)
