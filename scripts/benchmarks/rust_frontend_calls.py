@@ -1,10 +1,10 @@
-"""What vLLM's Rust front end reads of the taught answers, where our parser reads them all.
+"""What vLLM's Rust front end reads of the trained answers, all of which midm-parser reads.
 
-One server for each `--tool-strict-level`, with the front end asked for by MIDM_VLLM_RUST_FRONTEND.
-Every taught conversation is asked at once and streamed: as a client asks by default, with every
-tool `strict`, and, where a call is the taught answer, with `tool_choice` "required". Held by a
-grammar the model cannot always say what it was taught: then any call the tools allow counts as
-read, as long as nothing of the markup is in the content.
+One server for each `--tool-strict-level`, with the front end requested by MIDM_VLLM_RUST_FRONTEND.
+Every conversation is requested non-streaming and streaming: as a client does by default, with every
+tool `strict`, and, where the trained answer is a call, with `tool_choice` "required". Under a
+grammar the model cannot always write the trained answer: then any call that the tools allow counts
+as read, as long as no markup is in the content.
 """
 
 from __future__ import annotations
@@ -19,20 +19,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import httpx
+from devtools.chat_completions import (
+    Answer,
+    answers,
+    expected,
+    openai_client,
+    request,
+    streamed_answers,
+)
 from devtools.checkpoint import build
 from devtools.conversations import CONVERSATIONS, Conversation
 from devtools.rust_frontend import fetch
-from devtools.server import Server, run_server
+from devtools.server import MODEL, Server, run_server
 from jsonschema import Draft202012Validator
+from openai import APIError
 from rich.console import Console
 from rich.table import Table
 
-MODEL = "midm"
 WAYS = ("auto", "strict", "required")
 LEVELS = ("auto", "function", "parameter")
-#: One answer: its content, its calls (name, arguments) and its finish reason.
-Answer = tuple[str, list[tuple[str, str]], str | None]
 
 
 def environment() -> dict[str, str]:
@@ -45,86 +50,50 @@ def environment() -> dict[str, str]:
 
 
 def body(conversation: Conversation, way: str) -> dict[str, Any]:
-    """The request that asks for a conversation's answer in one of the `WAYS`."""
-    tools = copy.deepcopy(list(conversation.tools))
-    if way == "strict":
-        for tool in tools:
-            tool["function"]["strict"] = True
-    asked: dict[str, Any] = {"model": MODEL, "messages": list(conversation.messages)}
-    if tools:
-        asked["tools"] = tools
+    """The request for a conversation's answer in one of the `WAYS`."""
+    more: dict[str, Any] = {"max_completion_tokens": 700}
     if way == "required":
-        asked["tool_choice"] = "required"
-    return asked | {"temperature": 0, "max_completion_tokens": 700}
+        more["tool_choice"] = "required"
+    asked = copy.deepcopy(request(conversation, **more))
+    if way == "strict":
+        for tool in asked.get("tools", ()):
+            tool["function"]["strict"] = True
+    return asked
 
 
-def ask(server: Server, request: dict[str, Any], stream: bool) -> Answer | str:
-    """The answer, or what the server says is wrong with the request."""
-    response = httpx.post(
-        f"{server.url}/v1/chat/completions", json=request | {"stream": stream}, timeout=300
-    )
-    if response.is_error:
-        return f"{response.status_code}: {response.text}"
-    if not stream:
-        [choice] = response.json()["choices"]
-        message = choice["message"]
-        calls = [
-            (call["function"]["name"], call["function"]["arguments"])
-            for call in message.get("tool_calls") or []
-        ]
-        return message.get("content") or "", calls, choice["finish_reason"]
-    return _streamed(response.text)
+def ask(server: Server, asked: dict[str, Any], stream: bool) -> Answer | str:
+    """The answer, or what is wrong with it or with the request."""
+    create: Any = openai_client(server).chat.completions.create
+    try:
+        [answer] = (streamed_answers if stream else answers)(create(**asked, stream=stream))
+    except (APIError, AssertionError) as error:
+        return f"{type(error).__name__}: {error}"
+    return answer
 
 
-def _streamed(lines: str) -> Answer | str:
-    content, calls, reason = "", list[tuple[str, str]](), None
-    for line in lines.splitlines():
-        if not line.startswith("data: {"):
-            continue
-        event = json.loads(line.removeprefix("data: "))
-        if "error" in event:
-            return f"error: {event['error']}"
-        for choice in event["choices"]:
-            reason = choice.get("finish_reason") or reason
-            content += choice.get("delta", {}).get("content") or ""
-            for entry in choice.get("delta", {}).get("tool_calls") or []:
-                function = entry["function"]
-                if entry["index"] == len(calls):
-                    calls.append(("", ""))
-                name, arguments = calls[entry["index"]]
-                calls[entry["index"]] = (
-                    name + (function.get("name") or ""),
-                    arguments + (function.get("arguments") or ""),
-                )
-    return content, calls, reason
-
-
-def verdict(conversation: Conversation, answer: Answer | str, held: bool) -> str:
-    """"read", or what is wrong; `held`: a grammar may have kept the model from its answer."""
+def verdict(conversation: Conversation, answer: Answer | str, constrained: bool) -> str:
+    """"read", or what is wrong; a grammar may keep the model from the trained answer."""
     if isinstance(answer, str):
         return "no answer: " + answer[:60]
-    content, calls, reason = answer
-    taught = [(call.name, call.arguments) for call in conversation.calls]
-    right = content == (conversation.content or "") and calls == taught
-    if right and reason == ("tool_calls" if taught else "stop"):
+    right = expected(conversation)
+    if answer == right:
         return "read"
-    if calls == taught and content.strip() == (conversation.content or ""):
+    content, calls = answer.content, answer.calls
+    if calls == right.calls and content.strip() == right.content:
         return "whitespace in the content"
-    if held and calls and "<tool_call>" not in content and _allowed(conversation, calls):
-        same = _values(calls) == _values(taught)
+    if constrained and calls and "<tool_call>" not in content and _allowed(conversation, calls):
+        same = _values(calls) == _values(right.calls)
         if same and content.strip() in ("", conversation.content):
             # Where a grammar lets no prose or no odd spacing pass, that is not the reader's doing.
             return "whitespace in the content" if content.strip() != content else "read"
         return "another call, valid"
-    if calls == taught:
+    if calls == right.calls:
         return "markup in the content"
-    if len(calls) < len(taught):
-        return f"{len(calls)} of {len(taught)} calls"
-    if len(calls) > len(taught):
-        return f"{len(calls)} calls where {len(taught)} are"
-    if calls:
-        return "other arguments"
-    return "content differs"
+    if len(calls) < len(right.calls):
+        return f"{len(calls)} of {len(right.calls)} calls"
+    if len(calls) > len(right.calls):
+        return f"{len(calls)} calls where {len(right.calls)} are"
+    return "other arguments" if calls else "content differs"
 
 
 def _values(calls: Sequence[tuple[str, str]]) -> list[tuple[str, Any]]:
@@ -152,17 +121,16 @@ def conversations(way: str) -> Iterator[Conversation]:
 
 
 def measure(
-    server: Server, way: str, held: bool
+    server: Server, way: str, constrained: bool
 ) -> tuple[dict[str, tuple[str, str]], dict[str, Answer | str]]:
-    """Conversation -> the verdict at once, and streamed; and the answers that were not read."""
+    """Conversation -> the verdict non-streaming and streaming; and the answers not read."""
     result, unread = {}, {}
     for each in conversations(way):
-        request = body(each, way)
-        answers = [ask(server, request, stream) for stream in (False, True)]
-        once, streamed = (verdict(each, answer, held) for answer in answers)
+        got = [ask(server, body(each, way), stream) for stream in (False, True)]
+        once, streamed = (verdict(each, answer, constrained) for answer in got)
         result[each.name] = once, streamed
         if once != "read":
-            unread[each.name] = answers[0]
+            unread[each.name] = got[0]
     return result, unread
 
 
@@ -183,10 +151,10 @@ def main() -> None:
                 arguments += ["--chat-template", options.chat_template]
             with run_server(arguments, Path(folder) / f"{level}.log", environment()) as server:
                 for way in WAYS if level == "auto" else WAYS[:1]:
-                    held = level != "auto" or way != "auto"
+                    constrained = level != "auto" or way != "auto"
                     name = f"{level}, {way}"
-                    results[name], unread[name] = measure(server, way, held)
-    title = f"vLLM {version('vllm')}, {date.today()}: at once; streamed, where it differs"
+                    results[name], unread[name] = measure(server, way, constrained)
+    title = f"vLLM {version('vllm')}, {date.today()}: non-streaming; streaming, if it differs"
     table = Table("conversation", *results, title=title)
     for each in CONVERSATIONS:
         row = []
@@ -201,8 +169,8 @@ def main() -> None:
     table.add_section()
     table.add_row("read", *totals)
     console.print(table)
-    for asked, answers in unread.items():
-        for name, answer in answers.items():
+    for asked, not_read in unread.items():
+        for name, answer in not_read.items():
             console.print(f"{asked}: {name}: {answer!r}", markup=False, soft_wrap=True)
 
 

@@ -1,9 +1,8 @@
-"""Renew the locks in `requirements/`: the newest versions of everything, and what changed.
+"""Renew the locks in `requirements/` with the newest versions of everything.
 
-What is asked for directly is in `pyproject.toml`, for environments of their own in the files that
-`setup_env.OWN_ENVIRONMENTS` names, and for torch and vLLM in `setup_env.py`. Given names of such
-environments, their locks alone are renewed. pip resolves it with this interpreter and installs
-nothing. Afterwards run `./scripts/test --all`, and commit the locks if it passes.
+Direct requirements are in `pyproject.toml`, those of separate environments in the files that
+`setup_env.OWN_ENVIRONMENTS` names, and the versions of torch and vLLM in `setup_env.py`. pip
+resolves them with this interpreter and installs nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from devtools.setup_env import (
@@ -80,15 +78,6 @@ def write(file: Path, versions: Versions) -> None:
     file.write_text("# Written by scripts/devtools/lock.py.\n" + "".join(lines))
 
 
-def changes(before: Versions, after: Versions) -> Sequence[str]:
-    """A line for each version that differs."""
-    return [
-        f"{name}: {before.get(name, '(none)')} -> {after.get(name, '(none)')}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
-
-
 def resolve_own(name: str) -> Versions:
     """What an environment of its own has; torch, if it has it, is vLLM's and for the CPU.
 
@@ -124,8 +113,6 @@ def main() -> None:
         locks[name] = resolve_own(name)
     for name, versions in locks.items():
         print(f"{name}: {len(versions)} packages")
-        for line in changes(read(lock_of(name)), versions):
-            print(f"  {line}")
         write(lock_of(name), versions)
 
 

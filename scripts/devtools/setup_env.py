@@ -1,11 +1,10 @@
 """Make the environment in the repository, `.venv`: vLLM for the CPU, the package, and tools.
 
-How much of them: `demo` is what the demo needs, `test` adds what the tests need, and `all` what
-the slow ones need besides, with a second environment for the agents in `examples`. The versions
-are those in `requirements/`, exact and of everything; `lock.py` renews them.
+The size `demo` is what the demo needs, `test` adds what the tests need, and `all` what the slow
+tests need. `requirements/` has the exact versions; `lock.py` renews them.
 
-Runs before anything is installed, on any Python 3.8 or newer, so the standard library is all it
-uses. What is installed already is not installed again; after an interruption, run it again.
+Runs on Python 3.8 or newer, before anything is installed, so it uses the standard library alone.
+After an interruption, run it again.
 """
 
 import argparse
@@ -23,8 +22,7 @@ from typing import Iterable, List, Optional, Tuple
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENVIRONMENT = REPOSITORY / ".venv"
-#: Environments of their own, in `.cache/environments`, since what they need is none of vLLM's
-#: business: name -> the file that asks for things directly.
+#: Separate environments, in `.cache/environments`: name -> the file with direct requirements.
 OWN_ENVIRONMENTS = {
     "agents": REPOSITORY / "examples" / "requirements.txt",
     "instructor": REPOSITORY / "examples" / "requirements-instructor.txt",
@@ -53,7 +51,7 @@ TORCH = "2.13.0"
 #: Where torch's CPU wheels are, for a pip that finds none itself.
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 VLLM = "0.32.0"
-#: What of the installed hardly anything imports, by far the most files.
+#: Installed files that are rarely imported: most of them.
 SELDOM = r"/(tests?|anthropic/types|openai/types|transformers/models|networkx|ray|sympy)/"
 #: Each is installed on top of those before it: `requirements/NAME.txt`.
 SIZES = ("demo", "test", "all")
@@ -64,14 +62,14 @@ GIGABYTES = 8.0  # 2.5 installed, the rest while it is being unpacked.
 UNWANTED = ["torchvision", "torchaudio", "torchcodec", "triton"]
 
 
-class Refusal(Exception):
+class SetupError(Exception):
     """The environment cannot be made here; the message says what to do about it."""
 
 
 def check_processor(machine: str, flags: Iterable[str]) -> None:
     """Refuse an x86-64 processor without AVX2, for which vLLM's CPU build has no kernels."""
     if machine == "x86_64" and "avx2" not in flags:
-        raise Refusal(
+        raise SetupError(
             "This processor has no AVX2, which vLLM's CPU build needs: use an x86-64 machine "
             "from 2013 or later, or allow AVX2 in the virtual machine's CPU model."
         )
@@ -80,7 +78,7 @@ def check_processor(machine: str, flags: Iterable[str]) -> None:
 def check_disk(free_bytes: int, folder: Path) -> None:
     """Refuse a disk that cannot hold the environment."""
     if free_bytes < GIGABYTES * 1e9:
-        raise Refusal(
+        raise SetupError(
             f"The disk of {folder} has {free_bytes / 1e9:.1f} GB free and the environment needs "
             f"{GIGABYTES:.0f}: make room and run this again."
         )
@@ -95,7 +93,7 @@ def find_python(candidates: Iterable[str]) -> str:
         if _is_fitting(candidate, "ensurepip, venv"):
             return candidate
     first, last = (".".join(map(str, version)) for version in (PYTHONS[0], PYTHONS[-1]))
-    raise Refusal(
+    raise SetupError(
         f"No Python {first} to {last} with venv was found, on the PATH or running this: install "
         f"one (Debian and Ubuntu: python{first} and python{first}-venv, or a newer one; "
         f"elsewhere: pyenv, uv or conda) and run this again."
@@ -144,7 +142,7 @@ def processor() -> Tuple[str, List[str]]:
     """The machine's architecture and its processor's flags."""
     cpuinfo = Path("/proc/cpuinfo")
     if not cpuinfo.is_file():
-        raise Refusal("vLLM's CPU build runs on Linux: use a Linux machine or container.")
+        raise SetupError("vLLM's CPU build runs on Linux: use a Linux machine or container.")
     return platform.machine(), cpuinfo.read_text().split()
 
 
@@ -171,23 +169,13 @@ bypass-selection = true
 
 
 def run_pip(python: Path, log: Path, *arguments: str) -> None:
-    """Run pip: its last line on a terminal, all of it in `log`; Refusal with its end on failure."""
+    """Run pip with its output in `log`; SetupError with the log's end on failure."""
     command = [str(python), "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
-    with log.open("a") as output, subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, encoding="utf-8", errors="replace",
-    ) as pip:
-        assert pip.stdout is not None
-        for line in pip.stdout:
-            output.write(line)
-            if sys.stdout.isatty():
-                width = shutil.get_terminal_size().columns - 3
-                print(f"\r\033[K  {line.strip()[:width]}", end="", flush=True)
-    if sys.stdout.isatty():
-        print("\r\033[K", end="")
-    if pip.returncode != 0:
-        end = "\n".join(log.read_text().splitlines()[-15:])
-        raise Refusal(f"pip failed. The end of its log, {log}:\n\n{end}")
+    with log.open("a") as output:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    if done.returncode != 0:
+        end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise SetupError(f"pip failed. The end of its log, {log}:\n\n{end}")
 
 
 def install(python: Path, size: str) -> None:
@@ -195,7 +183,7 @@ def install(python: Path, size: str) -> None:
     log, torch_log = ENVIRONMENT / "pip.log", ENVIRONMENT / "pip-torch.log"
     log.write_text("")
     torch_log.write_text("")
-    print(f"Installing torch {TORCH} and vLLM {VLLM} for the CPU: a minute or two.", flush=True)
+    print(f"Installing torch {TORCH} and vLLM {VLLM} for the CPU: minutes. Log: {log}", flush=True)
     wanted = SIZES[: SIZES.index(size) + 1]
     files = [f"--requirement={lock_of(name)}" for name in wanted]
     # The lock names everything, so nothing is resolved, and nothing comes that it does not name.
@@ -223,12 +211,12 @@ def install_torch(python: Path, log: Path) -> None:
     command = ("install", "--no-deps", "--no-compile", f"torch=={TORCH}+cpu")
     try:
         run_pip(python, log, *command)
-    except Refusal:
+    except SetupError:
         try:
             run_pip(python, log, *command, "--index-url", TORCH_INDEX)
-        except Refusal as refusal:
-            raise Refusal(
-                f"{refusal}\n\nNo torch {TORCH}+cpu was to be had, where pip looks or from "
+        except SetupError as error:
+            raise SetupError(
+                f"{error}\n\nNo torch {TORCH}+cpu was to be had, where pip looks or from "
                 f"{TORCH_INDEX}: allow this machine to reach that, or download the wheel "
                 "elsewhere, set PIP_FIND_LINKS to its folder, and run this again."
             ) from None
@@ -237,7 +225,7 @@ def install_torch(python: Path, log: Path) -> None:
 def own_environment(name: str) -> Path:
     """The interpreter of an environment of `OWN_ENVIRONMENTS`, brought up to date with its lock.
 
-    Raises Refusal where pip fails. Its base is the environment of the demo, which has to be there.
+    Raises SetupError where pip fails. Its base is the demo's environment, which has to be there.
     Of several processes that want it one makes it, and the others wait.
     """
     folder = REPOSITORY / ".cache" / "environments" / name
@@ -270,7 +258,7 @@ def _up_to_date(name: str, folder: Path) -> Path:
 
 
 def set_up(size: str) -> None:
-    """Bring the environment up to date in a size of `SIZES`, or raise Refusal."""
+    """Bring the environment up to date in a size of `SIZES`, or raise SetupError."""
     if is_current(size):
         print(f"The environment in {ENVIRONMENT} is up to date.")
         return
@@ -302,8 +290,8 @@ def main() -> Optional[str]:
     options = parser.parse_args()
     try:
         set_up(options.size)
-    except Refusal as refusal:
-        return str(refusal)
+    except SetupError as error:
+        return str(error)
     except KeyboardInterrupt:
         return "\nInterrupted: run this again to go on."
     return None

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from importlib.metadata import distribution
-from pathlib import Path
 
 import pytest
 from devtools import lock
@@ -45,12 +44,3 @@ def test_the_lock_names_all_that_its_packages_require_on_every_python(python: st
                 unmet.append(f"{name} requires {requirement}, locked is {LOCKED[wanted]}")
             left += [(wanted, each) for each in requirement.extras]
     assert not unmet
-
-
-def test_a_renewal_tells_each_version_that_changed(tmp_path: Path) -> None:
-    lock.write(tmp_path / "lock.txt", {"same": "1", "newer": "1.0", "gone": "2"})
-    before = lock.read(tmp_path / "lock.txt")
-    after = {"same": "1", "newer": "1.1", "come": "3"}
-    assert lock.changes(before, after) == [
-        "come: (none) -> 3", "gone: 2 -> (none)", "newer: 1.0 -> 1.1"
-    ]

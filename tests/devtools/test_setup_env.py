@@ -14,7 +14,7 @@ from packaging.version import Version
 
 
 def test_a_processor_without_avx2_is_refused() -> None:
-    with pytest.raises(setup_env.Refusal, match="no AVX2"):
+    with pytest.raises(setup_env.SetupError, match="no AVX2"):
         setup_env.check_processor("x86_64", "flags : fpu sse4_2 avx".split())
 
 
@@ -28,7 +28,7 @@ def test_this_processor_is_accepted() -> None:
 
 
 def test_a_full_disk_is_refused_with_the_room_it_has() -> None:
-    with pytest.raises(setup_env.Refusal, match=r"/data has 1\.5 GB free .* needs 8: make room"):
+    with pytest.raises(setup_env.SetupError, match=r"/data has 1\.5 GB free .* needs 8: make room"):
         setup_env.check_disk(1_500_000_000, Path("/data"))
 
 
@@ -54,7 +54,7 @@ def test_a_python_of_another_version_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_without_a_fitting_python_it_says_what_to_install(tmp_path: Path) -> None:
-    with pytest.raises(setup_env.Refusal, match=r"No Python 3\.11 to 3\.14 .* python3\.11-venv"):
+    with pytest.raises(setup_env.SetupError, match=r"No Python 3\.11 to 3\.14 .* python3\.11-venv"):
         setup_env.find_python([stand_in(tmp_path / "shims", "exit 1")])
 
 
@@ -69,7 +69,7 @@ def test_interpreters_are_looked_for_in_every_folder_of_the_path(tmp_path: Path)
 
 def test_a_failing_pip_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     log = tmp_path / "pip.log"
-    with pytest.raises(setup_env.Refusal, match="(?s)pip failed.*no-such-command"):
+    with pytest.raises(setup_env.SetupError, match="(?s)pip failed.*no-such-command"):
         setup_env.run_pip(Path(sys.executable), log, "no-such-command")
 
 
@@ -95,14 +95,14 @@ def test_torch_is_looked_for_in_its_own_index_where_pip_finds_none(
     def run_pip(python: Path, log: Path, *command: str) -> None:
         commands.append(command)
         if found_at not in command:
-            raise setup_env.Refusal("pip failed.")
+            raise setup_env.SetupError("pip failed.")
 
     monkeypatch.setattr(setup_env, "run_pip", run_pip)
     found_at = setup_env.TORCH_INDEX
     setup_env.install_torch(Path(sys.executable), tmp_path / "pip.log")
     assert [found_at in command for command in commands] == [False, True]
     found_at = "nowhere"
-    with pytest.raises(setup_env.Refusal, match="(?s)pip failed.*No torch .*PIP_FIND_LINKS"):
+    with pytest.raises(setup_env.SetupError, match="(?s)pip failed.*No torch .*PIP_FIND_LINKS"):
         setup_env.install_torch(Path(sys.executable), tmp_path / "pip.log")
 
 

@@ -18,7 +18,7 @@ import pytest
 from devtools.checkpoint import REPOSITORY
 from devtools.demo import webui
 from devtools.server import free_port
-from devtools.setup_env import Refusal
+from devtools.setup_env import SetupError
 from processes import processes_left
 
 SCRIPT = REPOSITORY / "scripts" / "webui"
@@ -43,7 +43,7 @@ def test_a_port_that_is_taken_is_one_sentence_and_a_failing_status(taken_port: i
 
 
 def test_without_a_browser_it_says_which_packages_have_one(tmp_path: Path) -> None:
-    with pytest.raises(Refusal, match="apt install chromium fonts-nanum"):
+    with pytest.raises(SetupError, match="apt install chromium fonts-nanum"):
         webui.find_browser(str(tmp_path))
 
 
@@ -51,12 +51,12 @@ def test_without_korean_letters_it_says_which_package_has_them(tmp_path: Path) -
     for name in ("chromium", "fc-list"):
         (tmp_path / name).write_text("#!/bin/sh\n")
         (tmp_path / name).chmod(0o755)
-    with pytest.raises(Refusal, match="apt install fonts-nanum"):
+    with pytest.raises(SetupError, match="apt install fonts-nanum"):
         webui.find_browser(str(tmp_path))
 
 
 def test_a_full_disk_is_refused_with_the_room_it_has() -> None:
-    with pytest.raises(Refusal, match=r"/data has 0\.5 GB free.* 2: make room"):
+    with pytest.raises(SetupError, match=r"/data has 0\.5 GB free.* 2: make room"):
         webui.check_disk(500_000_000, Path("/data"))
 
 

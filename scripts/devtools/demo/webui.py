@@ -26,7 +26,7 @@ from pathlib import Path
 
 from devtools.checkpoint import NotLearned, build
 from devtools.server import Server, ServerFailed, free_port, start_process, start_server, stop
-from devtools.setup_env import REPOSITORY, SCRIPTS, Refusal, own_environment
+from devtools.setup_env import REPOSITORY, SCRIPTS, SetupError, own_environment
 
 MODEL = "midm-small"
 PORT = 8080
@@ -53,7 +53,7 @@ def check_port(port: int) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
-            raise Refusal(
+            raise SetupError(
                 f"Port {port} of 127.0.0.1 cannot be had ({error.strerror}): "
                 "choose another with --port."
             ) from None
@@ -62,17 +62,17 @@ def check_port(port: int) -> None:
 def check_disk(free_bytes: int, folder: Path) -> None:
     """Refuse a disk that cannot hold Open WebUI's data."""
     if free_bytes < GIGABYTES * 1e9:
-        raise Refusal(
+        raise SetupError(
             f"The disk of {folder} has {free_bytes / 1e9:.1f} GB free, and Open WebUI's data need "
             f"{GIGABYTES:.0f}: make room, or set TMPDIR to a folder on another disk."
         )
 
 
 def find_browser(path: str) -> str:
-    """The browser on `path`, with Korean letters to write with; else Refusal."""
+    """The browser on `path`, with Korean letters to write with; else SetupError."""
     found = next(filter(None, (shutil.which(name, path=path) for name in BROWSERS)), None)
     if found is None:
-        raise Refusal(
+        raise SetupError(
             "No browser was found on the PATH: install Chromium and Korean fonts (Debian: apt "
             "install chromium fonts-nanum; Ubuntu, whose Chromium is a snap: Google Chrome and "
             "fonts-nanum)."
@@ -80,7 +80,7 @@ def find_browser(path: str) -> str:
     if lister := shutil.which("fc-list", path=path):
         fonts = subprocess.run([lister, ":lang=ko"], capture_output=True).stdout
         if not fonts.strip():
-            raise Refusal(
+            raise SetupError(
                 "There is no font with Korean letters: install one (Debian and Ubuntu: apt "
                 "install fonts-nanum)."
             )
@@ -204,7 +204,7 @@ def main() -> None:
             else:
                 print(f"Open WebUI: {web.url} (Ctrl-C ends it)", flush=True)
                 wait([model, web])
-    except (Refusal, ServerFailed, CheckFailed, NotLearned) as error:
+    except (SetupError, ServerFailed, CheckFailed, NotLearned) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
