@@ -1,8 +1,5 @@
 """The object of one call: ``{"name": ..., "arguments": {...}}``, inside a block.
 
-    call = a JSON object with a string member "name"
-           and at most one of "arguments" and "parameters"
-
 What belongs here: when a call is committed, which characters are its arguments,
 and how a malformed object ends. What surrounds the object, and where its text
 goes if it is no call, belongs to :mod:`reader`.
@@ -339,11 +336,8 @@ class CallParser:
                 buffer.position = position
                 return "broken"
         buffer.position = end
-        if self._is_argument and end > start:
-            if self.is_committed:  # As in _add_argument, without its call.
-                self._writer.events.append(ArgumentText(self._writer.index, text[start:end]))
-            else:
-                self._early_arguments.append(text[start:end])
+        if self._is_argument:
+            self._add_argument(text[start:end])
         if not brackets:
             self._end_value(end)
         elif end < len(text):

@@ -77,13 +77,6 @@ class Explanation:
     markup_as_text: int = 0
     cut_off_as_text: int = 0
 
-    @property
-    def is_as_taught(self) -> bool:
-        """Whether nothing was repaired or cut off, and no markup became content."""
-        return not self.markup_as_text and all(
-            call.complete and not call.repairs for call in self.calls
-        )
-
 
 def explain(text: str) -> Explanation:
     """Read a whole output, and explain how each piece was read.

@@ -126,7 +126,7 @@ class MarkupReader:
         else:
             if not self._after_block or held.strip(WHITESPACE):
                 self._add_content(held)
-            if self._call is not None or self._state in (MarkupReader._block, MarkupReader._array):
+            if self._call is not None or self._state is MarkupReader._block:
                 events.append(MarkupAsText(cut_off=True))
             if self._block_has_calls and self._state is not MarkupReader._prose:
                 self._writer.repair(Repair.CLOSING_TAG_MISSING)
@@ -192,22 +192,12 @@ class MarkupReader:
 
     def _block(self) -> None:
         character = self._buffer.next_character()
-        if character == "[":
-            self._buffer.position += 1
-            self._in_array = True
-            self._state = MarkupReader._array
-        elif character:
-            self._enter_object_or_give_up(character)
-
-    def _array(self) -> None:
-        character = self._buffer.next_character()
-        if character:
-            self._enter_object_or_give_up(character)
-
-    def _enter_object_or_give_up(self, character: str) -> None:
         if character == "{":
             self._enter_object()
-        else:
+        elif character == "[" and not self._in_array:
+            self._buffer.position += 1
+            self._in_array = True
+        elif character:
             self._read_tag_as_text()
 
     def _between_calls(self) -> None:

@@ -61,7 +61,6 @@ def complete_arguments(
     # Not a default: without it the Rust front end, and the server with it, would end.
     choose_front_end(parsed)
     if parsed.tool_call_parser == TOOL_PARSER_NAME:
-        _inline_template(parsed)
         _guard_template(parsed, files, server_logger(parsed))
         _add_middleware(parsed)
         if has_model:
@@ -89,7 +88,6 @@ def complete_state(args: Any) -> None:
     if is_ours and not getattr(args, _COMPLETED, False):
         logger = logging.getLogger("vllm.midm_vllm")
         files = _complete(args, False, True, logger) if envs.serving_defaults() else None
-        _inline_template(args)
         _guard_template(args, files, logger)
 
 
@@ -105,14 +103,6 @@ def _complete(
             TOOL_PARSER_NAME, envs.SERVING_DEFAULTS,
         )
     return _complete_template(args, has_model, logger)
-
-
-def _inline_template(args: Any) -> None:
-    """Name no file that vLLM would misread; its Rust front end reads UTF-8 in any locale."""
-    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
-
-    if args.chat_template == str(PACKAGED_TEMPLATE) and not _files_are_utf8():
-        args.chat_template = ascii_template()
 
 
 def _complete_template(
@@ -176,8 +166,11 @@ def _guard_template(args: Any, files: CheckpointFiles | None, logger: logging.Lo
     """Give vLLM the template's text, with the guard against control tokens in texts."""
     from midm_vllm.chat.control_tokens import control_tokens_among
     from midm_vllm.chat.guard import CannotBeGuarded, guarded_template, is_guarded
+    from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, ascii_template
     from midm_vllm.chat.template_selection import own_template
 
+    if args.chat_template == str(PACKAGED_TEMPLATE) and not _files_are_utf8():
+        args.chat_template = ascii_template()  # vLLM would misread the file.
     given = args.chat_template
     if not envs.serving_defaults() or given is files is None:
         return
