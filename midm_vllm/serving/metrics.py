@@ -1,14 +1,9 @@
 """What the model got wrong, as Prometheus counters beside vLLM's own in ``/metrics``.
 
 vLLM's API server sets ``prometheus_client`` up, also for several processes
-(``PROMETHEUS_MULTIPROC_DIR``), and serves what is registered. The names begin
-with ``midm_``: what begins with ``vllm:`` vLLM takes out when it sets up its own.
-Labels hold the served model's name and words of this package's, never text
-of a prompt, a tool or an answer.
-
-Counting is off the way of a delta: where it is a piece of arguments and nothing
-else, the piece is kept, and where it is content, nothing is done. Arguments are
-looked at once, when they are complete.
+(``PROMETHEUS_MULTIPROC_DIR``), and serves what is registered. The names begin with ``midm_``,
+because vLLM unregisters all that begin with ``vllm:``. Labels hold the served model's name and
+this package's own words, never text of a prompt, a tool or an answer.
 """
 
 from __future__ import annotations
@@ -35,21 +30,20 @@ from midm_vllm.markup.events import (
 from midm_vllm.serving.output_log import output_log
 from midm_vllm.serving.requests.tool_choice import named_tools
 
-#: Arguments up to this length are tried as JSON, a quarter of a millisecond's work: longer ones
-#: would hold up the server's event loop, in which every stream waits.
+#: Complete arguments up to this length are checked as JSON, which takes 0.25 ms: longer ones
+#: would delay every stream of the server.
 CHECKED_CHARACTERS = 64_000
 
-#: Checks JSON without building it. What it takes, Python's own reader takes, too.
+#: Checks JSON without building it. What it accepts, Python's ``json`` accepts too.
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
-#: Beyond so many models the rest share one label, where a release of vLLM leaves it to the client
-#: which names there are.
+#: Beyond so many models the rest share one label: in some releases clients choose the names.
 MODELS = 64
 OTHER_MODELS = "(others)"
 
 
 class Counters:
-    """The counters of one process: a child of each for each model, and each value of its label."""
+    """The counters of one process, with a child for each model and label."""
 
     def __init__(self) -> None:
         self._models: dict[str, dict[str, Counter]] = {}
@@ -76,7 +70,7 @@ class Counters:
         )
 
     def of_model(self, request: Any) -> dict[str, Counter]:
-        """Those of the model that answers ``request``, under the name vLLM's own metrics have."""
+        """The counters of the model that answers ``request``, named as in vLLM's metrics."""
         name = parser_model_name() or str(getattr(request, "model", None) or "")
         if name not in self._models:
             if len(self._models) >= MODELS:
@@ -85,7 +79,7 @@ class Counters:
         return self._models[name]
 
     def _begin(self, model: str) -> dict[str, Counter]:
-        """All begin at 0, so that the first of a kind is an increase."""
+        """Create all children, at 0, so that the first event of a kind is an increase."""
         children = {"unknown": self._unknown.labels(model)}
         for outcome in ("complete", "call_cut_off", "no_json", "unchecked"):
             children[outcome] = self._calls.labels(model, outcome.removeprefix("call_"))
@@ -126,7 +120,7 @@ class OutputTally:
         self._is_imperfect = False
 
     def add(self, events: Iterable[Event]) -> None:
-        """Count what the reader tells next."""
+        """Count the reader's next events."""
         for event in events:
             kind = type(event)  # Cheaper than isinstance.
             if kind is ArgumentText:
@@ -148,13 +142,13 @@ class OutputTally:
         tools = getattr(self._request, "tools", None)
         if not tools:
             return True
-        for tool in tools:  # As the chat API has them; naming all costs more than the rest here.
+        for tool in tools:  # Chat Completions' first: named_tools() costs more than all else here.
             if getattr(getattr(tool, "function", None), "name", None) == name:
                 return True
         return any(tool.name == name for tool in named_tools(tools))
 
     def _outcome(self) -> str:
-        """What the arguments of a call that is complete are."""
+        """The outcome of a complete call."""
         pieces = self.arguments
         arguments = "".join(pieces) if len(pieces) <= CHECKED_CHARACTERS else None
         pieces.clear()
@@ -164,7 +158,7 @@ class OutputTally:
             _check_json(arguments)
             return "complete"
         except (RecursionError, ValueError):
-            pass  # It also refuses depth, and half a surrogate pair.
+            pass  # It also rejects depth, and half a surrogate pair.
         try:
             json.loads(arguments, parse_constant=_refuse)
         except RecursionError:
@@ -187,7 +181,7 @@ class OutputTally:
 
 
 def _label(event: Any) -> str:
-    """The counter of what the model wrote otherwise than it was taught."""
+    """The counter of a repair, or of markup that is text."""
     if isinstance(event, CallRepaired):
         return event.repair.value
     assert isinstance(event, MarkupAsText)

@@ -1,8 +1,4 @@
-"""Imperfect outputs in the server's log, for whoever looks for what a model gets wrong.
-
-Off unless ``MIDM_VLLM_LOG_IMPERFECT`` is the number of characters of an output that may
-be logged: it is users' text.
-"""
+"""Logs imperfect outputs, if ``MIDM_VLLM_LOG_IMPERFECT`` is the number of characters to log."""
 
 from __future__ import annotations
 
@@ -18,7 +14,7 @@ logger = logging.getLogger("vllm.midm_vllm.output")
 
 @cache
 def log_limit() -> int:
-    """How many characters of an imperfect output to log; 0 for none. Warned of once a process."""
+    """How many characters of an imperfect output to log; warns once per process if any."""
     limit = envs.log_imperfect()
     if limit:
         logger.warning(
@@ -29,12 +25,12 @@ def log_limit() -> int:
 
 
 def output_log() -> OutputLog | None:
-    """Where to keep one output; None where outputs are not logged."""
+    """A log for one output; None where outputs are not logged."""
     return OutputLog() if log_limit() else None
 
 
 class OutputLog:
-    """The beginning of one output, up to the limit, in case that it proves to be imperfect."""
+    """Keeps the beginning of one output, in case that it proves to be imperfect."""
 
     def __init__(self) -> None:
         self._left = log_limit()

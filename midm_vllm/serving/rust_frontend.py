@@ -1,12 +1,8 @@
-"""Which front end of vLLM's answers ``--tool-call-parser midm-parser``: Python's, or the Rust one.
+"""Chooses vLLM's Python or Rust front end for ``--tool-call-parser midm-parser``.
 
-vLLM's Rust front end (``VLLM_USE_RUST_FRONTEND=1 vllm serve``) loads no Python parser and ends at
-once when it is given the name of one. It is started long after vLLM's command line has parsed the
-arguments, by a process that asks ``VLLM_USE_RUST_FRONTEND`` anew, and whose children inherit its
-environment: so what is set here, when the arguments have been parsed, is what every process sees.
-
-By default the Python front end serves, with our parser. With ``MIDM_VLLM_RUST_FRONTEND=1`` too the
-Rust one does, and its own parser for the same tags reads the calls: it reads fewer of them.
+The Rust front end (``VLLM_USE_RUST_FRONTEND=1 vllm serve``) loads no Python parser and ends when
+it gets the name of one. vLLM reads that variable again after it has parsed its arguments, and all
+its processes inherit it. So it is changed here, when the arguments have been parsed.
 """
 
 from __future__ import annotations
@@ -22,10 +18,9 @@ RUST_TOOL_PARSER = "hermes"
 
 
 def choose_front_end(parsed: argparse.Namespace) -> None:
-    """Let the front end serve that can, where ``parsed`` are the arguments with our parser's name.
+    """Turn the Rust front end off, or with ``MIDM_VLLM_RUST_FRONTEND=1`` use its own parser.
 
-    Changes ``VLLM_USE_RUST_FRONTEND`` or the parser's name, and says so in vLLM's log; does
-    nothing unless ``vllm serve`` was about to start the Rust front end.
+    Does nothing unless ``vllm serve`` was about to start the Rust front end with midm-parser.
     """
     if getattr(parsed, "subparser", None) != "serve" or not envs.vllm_rust_frontend():
         return
@@ -34,11 +29,8 @@ def choose_front_end(parsed: argparse.Namespace) -> None:
         parsed.tool_call_parser = RUST_TOOL_PARSER
         logger.warning(
             "Front end: vLLM's Rust one, because of %s=1. It loads no Python parser: its own %s "
-            "reads the calls in place of %s, and misses some. See %s/front-ends.md.",
-            envs.RUST_FRONTEND,
-            RUST_TOOL_PARSER,
-            TOOL_PARSER_NAME,
-            DOCUMENTATION_URL,
+            "reads the calls in place of %s, and misses some. See %s/reference/rust-front-end.md.",
+            envs.RUST_FRONTEND, RUST_TOOL_PARSER, TOOL_PARSER_NAME, DOCUMENTATION_URL,
         )
         return
     envs.use_python_frontend()
@@ -46,8 +38,5 @@ def choose_front_end(parsed: argparse.Namespace) -> None:
         "Front end: the Python one in spite of %s, because the Rust one loads no Python parser "
         "and %s is one; %s=1 has the Rust one serve with its own parser (%s), which misses some "
         "calls.",
-        envs.VLLM_RUST_FRONTEND,
-        TOOL_PARSER_NAME,
-        envs.RUST_FRONTEND,
-        RUST_TOOL_PARSER,
+        envs.VLLM_RUST_FRONTEND, TOOL_PARSER_NAME, envs.RUST_FRONTEND, RUST_TOOL_PARSER,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -21,6 +22,18 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert file.exists(), f"{target} leads to no file"
         if anchor:
             assert anchor in anchors(file), f"{target}: {name(file)} has {sorted(anchors(file))}"
+
+
+def test_pages_that_the_package_names_exist() -> None:
+    sources = (REPOSITORY / "midm_vllm").rglob("*.py")
+    named = [
+        page
+        for source in sources
+        for page in re.findall(r"(?:%s|URL\})/([\w/-]+\.md)\b", source.read_text("utf-8"))
+    ]
+    assert named and not [
+        page for page in named if not (REPOSITORY / "docs" / page).is_file()
+    ]
 
 
 def test_the_index_links_every_page_of_docs() -> None:
