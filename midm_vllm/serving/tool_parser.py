@@ -26,7 +26,7 @@ from midm_vllm.markup.accumulator import Output
 from midm_vllm.markup.reader import MarkupReader
 from midm_vllm.constants import GRAMMAR_BACKEND, STRUCTURAL_TAG_MODEL
 from midm_vllm.serving.requests.continuation import ContinuationReader, partial_call
-from midm_vllm.serving.demanded_calls import DemandedCallReader, Reader
+from midm_vllm.serving.required_calls import RequiredCallReader, Reader
 from midm_vllm.serving.metrics import OutputTally
 from midm_vllm.serving.requests.tool_choice import named_function, read_tool_choice
 
@@ -211,9 +211,9 @@ def reader_for(request: Any) -> Reader:
         return ContinuationReader(partial)
     choice = getattr(request, "tool_choice", None)
     if choice == "required":
-        return DemandedCallReader(None)
+        return RequiredCallReader(None)
     if choice is not None and not isinstance(choice, str) and (name := named_function(choice)):
-        return DemandedCallReader(name)
+        return RequiredCallReader(name)
     return MarkupReader()
 
 

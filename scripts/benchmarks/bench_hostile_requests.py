@@ -64,7 +64,7 @@ class _Preparing:
 
 
 def request_of(schemas: list[Any]) -> Any:
-    """A request that demands a call of one of the tools with these schemas."""
+    """A request that requires a call of one of the tools with these schemas."""
     return ChatCompletionRequest.model_validate({
         "model": "m", "messages": [{"role": "user", "content": "x"}], "tool_choice": "required",
         "tools": [{"type": "function", "function": {"name": f"f{number}", "parameters": schema}}

@@ -239,7 +239,7 @@ def test_a_demand_that_cannot_be_met_is_refused(
     choice: Any, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve_with(backend, monkeypatch)
-    with pytest.raises(ValueError, match="demands a call, but the model can call none"):
+    with pytest.raises(ValueError, match="requires a call, but the model can call none"):
         MidmToolParser(None).adjust_request(responses([WEATHER, *HOSTED], choice))
 
 

@@ -1,4 +1,4 @@
-"""The tools of a request, of Chat Completions and Responses, and what its ``tool_choice`` asks."""
+"""The tools and the ``tool_choice`` of a request of Chat Completions or Responses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CUSTOM_PARAMETERS = {
 
 
 class UncallableTools(ValueError):
-    """A call is demanded and no tool can be called, or too many; vLLM answers it with 400."""
+    """A call is required and no tool can be called, or too many; vLLM answers with 400."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Tool:
 
 @dataclass(frozen=True)
 class ToolChoice:
-    """What a request's ``tool_choice`` allows and demands.
+    """What a request's ``tool_choice`` allows and requires.
 
     Attributes:
         tools: The tools that may be called.
         must_call: Whether at least one must be.
-        is_named: Whether exactly one call of a named tool is demanded.
-        is_limited: Whether the request says itself which of its tools may be called.
+        is_named: Whether exactly one call of a named tool is required.
+        is_limited: Whether the choice limits which of the request's tools may be called.
     """
 
     tools: tuple[Tool, ...]
@@ -54,7 +54,7 @@ def read_tool_choice(request: Any) -> ToolChoice:
     """Read what a request may call.
 
     Raises:
-        UncallableTools: A call is demanded, but none of the tools can be called.
+        UncallableTools: A call is required, but none of the tools can be called.
     """
     choice = request.tool_choice
     if choice in ("none", None) or not request.tools:
@@ -72,7 +72,7 @@ def read_tool_choice(request: Any) -> ToolChoice:
         read = ToolChoice(tuple(chosen), must_call=True, is_named=True, is_limited=True)
     if read.must_call and not read.tools:
         raise UncallableTools(
-            "The tool_choice demands a call, but the model can call none of the tools that it "
+            "The tool_choice requires a call, but the model can call none of the tools that it "
             "names. It can call functions, and custom tools that have a name. It cannot call "
             "hosted tools (web_search, mcp, ...), because nothing here runs them."
         )

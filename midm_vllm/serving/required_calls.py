@@ -1,8 +1,8 @@
-"""Reads the answer to a request that demands a call (``required``, or a named function).
+"""Reads the answer to a request with ``tool_choice`` ``required`` or a named function.
 
 Under the backend ``guidance`` the model is constrained to Mi:dm's markup. Under another one, vLLM
-constrains it to JSON: a list of calls, or the arguments of the named function. The answer itself
-tells which: markup begins with neither ``[`` nor ``{``.
+constrains it to JSON: a list of calls, or the arguments of the named function. Markup begins with
+neither ``[`` nor ``{``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Reader(Protocol):
         """The output has ended."""
 
 
-class DemandedCallReader:
+class RequiredCallReader:
     """Reads markup or vLLM's JSON, whichever the model was constrained to.
 
     Args:
@@ -66,7 +66,7 @@ class DemandedCallReader:
 
 
 class _CallList:
-    """Reads ``[{"name": …, "parameters": {…}}, …]``, which the markup reader knows as a repair."""
+    """Reads ``[{"name": …, "parameters": {…}}, …]``, which is a repair to the markup reader."""
 
     def __init__(self) -> None:
         self._reader = ContinuationReader(OPENING_TAG)
