@@ -1,6 +1,6 @@
 """The environment variables of this package: their names, and what their values mean.
 
-Each is read when it is asked for, and only here. docs/ lists the same variables for users.
+They are read here only, at each call.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The entry point ``vllm.general_plugins``: what vLLM calls in every process.
 
 :func:`register` runs in the API server, in each engine core and in each
-worker. It imports neither vLLM's parsers nor ours, no model and no torch: each
+worker. It imports no parser, no model and no torch: each
 part registers when vLLM itself imports the registry it belongs to.
 """
 

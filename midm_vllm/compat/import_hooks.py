@@ -33,7 +33,7 @@ def when_imported(name: str, callback: Callback) -> None:
 
 
 def install() -> None:
-    """Put the finder back where somebody has taken it away, and make the calls it has missed."""
+    """Install the finder, again if it was removed, and make the calls that it has missed."""
     with _finder.lock:
         if _finder not in sys.meta_path:
             sys.meta_path.insert(0, _finder)

@@ -27,7 +27,7 @@ failed: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Patch:
-    """A change to one thing of vLLM's or Transformers'.
+    """A change to one object of vLLM or Transformers.
 
     Args:
         target: What is changed, as an attribute path in its module.
@@ -91,7 +91,7 @@ def make(patch: Patch, module: ModuleType) -> None:
 
 
 def check_required() -> None:
-    """Raise RuntimeError if midm-parser, which somebody has asked for, cannot work."""
+    """Raise RuntimeError if midm-parser, which was requested, cannot work."""
     for patch in _lost:
         raise RuntimeError(
             f"midm-parser does not work with vLLM {vllm_version()}, because {patch.target} could "

@@ -1,7 +1,7 @@
 """The text being read: the current delta, and what is held back of it and of earlier ones.
 
-The buffer decides nothing. The parsers say what is held, and when it is given out: the
-reader for prose and blocks, the call parser for the object of one call.
+The buffer decides nothing: the parsers do, the reader for prose and blocks, the call parser for
+the object of one call.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ arguments, in the first of two places that they pass (``midm_vllm/patches.py``):
   launchers that parse vLLM's options. What the user specified is known there, and what is returned
   is what all processes of the server are started with;
 * where the server is built from them (``init_app_state``): launchers that make the arguments in
-  Python. A default cannot be told from the same value specified there.
+  Python. A default looks like the same value specified there.
 
 Arguments that name another parser are left alone. ``MIDM_VLLM_SERVING_DEFAULTS=0`` turns the
 defaults off. The grammar backend is chosen elsewhere (``serving/constraints/grammar_backend``).
@@ -43,10 +43,7 @@ _COMPLETED = "completed_for_midm"
 def complete_arguments(
     parsed: argparse.Namespace, parser: argparse.ArgumentParser, args: list[str]
 ) -> None:
-    """Complete what vLLM's argument parser made of a command line.
-
-    Ends the program, as the parser does, where an argument cannot work.
-    """
+    """Complete the parsed arguments; end the program, as the parser does, if one cannot work."""
     if getattr(parsed, "tool_call_parser", None) != TOOL_PARSER_NAME:
         return
     has_model = _names_model(parsed, parser, args)

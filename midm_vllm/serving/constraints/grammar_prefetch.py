@@ -1,9 +1,9 @@
-"""The grammar of a request, built and validated in a thread before vLLM asks for it.
+"""Builds and validates the grammar of a request in a thread, before vLLM needs it.
 
-vLLM asks for it (``adjust_request``) and validates it (``SamplingParams.verify``) in its event
-loop, where every stream of the server waits. Compiling large schemas takes some 0.1 s. Here a
-thread does both one step earlier, where only this request waits. A grammar that was validated once
-is not validated again: agents send the same tools with every request.
+vLLM requests the grammar (``adjust_request``) and validates it (``SamplingParams.verify``) in its
+event loop, where every stream waits. Compiling large schemas takes some 0.1 s. A thread does both
+one step earlier, where only this request waits. Each grammar is validated once: agents send the
+same tools with every request.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from midm_vllm.constants import GRAMMAR_BACKEND, STRUCTURAL_TAG_MODEL
 from midm_vllm.constrained.lru_cache import LRUCache
 
-#: How many characters of schemas make a request a small one; a value counts as 20 and its own.
+#: The size of a small request's schemas: their characters, and 20 for each value.
 _SMALL = 10_000
 #: llguidance compiles deep schemas by recursion and ends the process where 2 MB of stack are not
 #: enough. A thread has no more under ``ulimit -s unlimited``.
@@ -29,7 +29,7 @@ _STACK_BYTES = 16 * 1024 * 1024
 
 
 class _Threads:
-    """One thread for small requests and one for large ones, which only wait for each other."""
+    """One thread for small requests and one for large ones, so that no small one waits long."""
 
     def __init__(self) -> None:
         self.start()
@@ -56,7 +56,7 @@ class _Threads:
 
 
 def _is_small(schemas: Collection[Any]) -> bool:
-    """Whether there is little in the schemas; looks at no more than little."""
+    """Whether the schemas are small; stops reading where they are not."""
     left, open_ = _SMALL, [schemas]
     while open_:
         value = open_.pop()
@@ -141,7 +141,7 @@ async def _prefetch(request: Any, level: int, tokenizer: Any) -> None:
     try:
         choice = read_tool_choice(request)
     except ValueError:
-        return  # vLLM asks next, and answers with the error.
+        return  # vLLM reads it next, and answers with the error.
     if configured_backend() == GRAMMAR_BACKEND and needs_grammar(request, choice, level):
         _prefetched[id(request), level] = await _threads.run(
             schemas_of(request, choice), _build, request, choice, level, tokenizer

@@ -2,7 +2,7 @@
 
 ``grammar_backend`` says whether the server has that backend. Under another one vLLM constrains
 ``required`` and named calls by its own JSON schema. A strict tool is rejected there,
-because nobody can tell which part of a schema the other backends enforce.
+because it is unknown which part of a schema the other backends enforce.
 """
 
 from __future__ import annotations

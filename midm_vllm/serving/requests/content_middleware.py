@@ -76,7 +76,7 @@ class ContentMiddleware:
             request = json.loads(body)
             if isinstance(request, dict):
                 getattr(content, api)(request)
-        except Exception:  # vLLM tells what is wrong with it.
+        except Exception:  # vLLM reports what is wrong with it.
             logger.debug("A request was left as it is.", exc_info=True)
             return body
         if content.omitted:
@@ -112,7 +112,7 @@ def _api(scope: Message) -> str | None:
 
 
 def _reads_media(scope: Message) -> bool:
-    """Whether the model reads more than text, as vLLM's application knows it."""
+    """Whether the model reads more than text, according to vLLM's application."""
     state = getattr(scope.get("app"), "state", None)
     config = getattr(getattr(state, "vllm_config", None), "model_config", None)
     return getattr(config, "multimodal_config", None) is not None

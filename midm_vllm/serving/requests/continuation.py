@@ -71,7 +71,7 @@ class ContinuationReader:
 
     def __init__(self, partial: str) -> None:
         self._reader = MarkupReader()
-        #: What of the partial call may yet come back as content.
+        #: The part of the partial call that may still become content.
         self._partial = partial
         self._first_events = self._reader.feed(partial)
 

@@ -1,9 +1,9 @@
 """Rewrites the conversations that agents send into ones that vLLM and a text-only model accept.
 
-A message stays in an agent's history: where one request is rejected for a message, each later
-request of that conversation is. So what only text can be made of becomes text, media become a
-placeholder, and members that are null or of another JSON type become what their API has there.
-The functions work on the request's JSON, before vLLM validates it: most of these shapes fail there.
+A message stays in an agent's history: if one request is rejected for it, so is each later request
+of that conversation. So parts become text or, for media, a placeholder, and members that are null
+or of another JSON type become what their API has there. This works on the request's JSON, before
+vLLM validates it.
 """
 
 from __future__ import annotations
