@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import threading
 from importlib import import_module
 from threading import Event
@@ -20,7 +21,7 @@ from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 from midm_vllm.compat.vllm_imports import GUIDANCE_BACKEND, ONLINE_RENDERER
 from midm_vllm.constrained.lru_cache import LRUCache
 from midm_vllm.plugin import register
-from midm_vllm.serving.constraints import grammar_prefetch
+from midm_vllm.serving.constraints import grammar_prefetch, request_grammar
 from midm_vllm.serving.constraints.request_grammar import UnsupportedSchema, _warn_once, logger
 from midm_vllm.serving.constraints.grammar_prefetch import (
     install_prefetch,
@@ -130,38 +131,50 @@ def test_a_strict_tool_is_rejected_when_vllm_adjusts_the_request(preparing: Any)
         asyncio.run(preparing.preprocess_chat(request(CONTAINS, strict=True)))
 
 
+LARGE = [
+    {"type": "object", "properties": {f"m{i}": {"const": i} for i in range(1000)}},
+    {"type": "object", "properties": {"a": {"const": "x" * 20_000}}},
+]
+
+
+async def prepared_during(
+    slow: Any, quick: Any, preparing: Any, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """`quick`, prepared while the grammar of `slow` is being built."""
+    building, go_on = Event(), Event()
+    build = request_grammar.answer_grammar
+
+    def build_slowly(request: Any, *more: Any) -> str | None:
+        if request is slow:
+            building.set()
+            assert go_on.wait(60)
+        return build(request, *more)
+
+    monkeypatch.setattr(request_grammar, "answer_grammar", build_slowly)
+    waiting = asyncio.ensure_future(preparing.preprocess_chat(slow))
+    assert await asyncio.to_thread(building.wait, 60)
+    try:
+        return await asyncio.wait_for(preparing.preprocess_chat(quick), 60)
+    finally:
+        go_on.set()
+        await waiting
+
+
 @pytest.mark.parametrize("choice", ["auto", "none"])
 def test_who_needs_no_grammar_does_not_wait_for_those_of_others(
-    preparing: Any, choice: str
+    preparing: Any, choice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def both() -> Any:
-        plain = request(CONTAINS).model_copy(update={"tool_choice": choice})
-        busy = Event()
-        grammar_prefetch._threads.small.submit(busy.wait)
-        try:
-            return await asyncio.wait_for(preparing.preprocess_chat(plain), 60)
-        finally:
-            busy.set()
-
-    assert asyncio.run(both()).structured_outputs is None
+    plain = request(CONTAINS).model_copy(update={"tool_choice": choice})
+    prepared = prepared_during(request(CONTAINS), plain, preparing, monkeypatch)
+    assert asyncio.run(prepared).structured_outputs is None
 
 
-def test_a_small_request_does_not_wait_for_large_ones(preparing: Any) -> None:
-    large = {"properties": {f"m{i}": {"const": i} for i in range(1000)}}
-    for schema in (large, {"const": "x" * 20_000}):
-        thread = grammar_prefetch._threads.thread_for([schema])
-        assert thread is grammar_prefetch._threads.large
-
-    async def small() -> Any:
-        busy = Event()
-        grammar_prefetch._threads.large.submit(busy.wait)
-        try:
-            asked = preparing.preprocess_chat(request(CONTAINS))
-            return await asyncio.wait_for(asked, 60)
-        finally:
-            busy.set()
-
-    assert asyncio.run(small()).structured_outputs.grammar
+@pytest.mark.parametrize("large", LARGE, ids=["many members", "a long text"])
+def test_a_small_request_does_not_wait_for_large_ones(
+    preparing: Any, large: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepared_during(request(large), request(CONTAINS), preparing, monkeypatch)
+    assert asyncio.run(prepared).structured_outputs.grammar
 
 
 def test_the_threads_have_stack_for_deep_schemas(
@@ -183,8 +196,9 @@ def test_a_forked_process_has_threads_of_its_own(preparing: Any) -> None:
     asyncio.run(preparing.preprocess_chat(request(CONTAINS)))
     child = os.fork()
     if not child:
-        made = grammar_prefetch._threads.small.submit(int)
-        os._exit(made.result(60))
+        signal.alarm(60)  # The child ends if it waits for its parent's thread.
+        asyncio.run(preparing.preprocess_chat(request({"properties": {"child": {}}})))
+        os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
 
 
