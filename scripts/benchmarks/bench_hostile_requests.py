@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from devtools.cases.heavy_schemas import HEAVY, many, members, nested, text
+from devtools.preparing import Prefetching
 from rich.console import Console
 from rich.table import Table
 from vllm.sampling_params import SamplingParams
@@ -27,11 +28,7 @@ from vllm.v1.structured_output import backend_guidance
 from midm_vllm.compat.vllm_imports import ChatCompletionRequest
 from midm_vllm.constants import GRAMMAR_BACKEND
 from midm_vllm.serving.constraints import grammar_backend
-from midm_vllm.serving.constraints.grammar_prefetch import (
-    install_prefetch,
-    install_validation_cache,
-)
-from midm_vllm.serving.tool_parser import MidmToolParser
+from midm_vllm.serving.constraints.grammar_prefetch import install_validation_cache
 
 MORE: dict[str, list[Any]] = {
     "1,000 small tools": [members(properties={f"a{i}": text()}) for i in range(1000)],
@@ -42,25 +39,6 @@ MORE: dict[str, list[Any]] = {
     "196 open objects": [many(196, lambda i: members(
         properties={f"b{i}": text()}, additionalProperties=True))],
 }
-
-
-class _Parser:
-    """As vLLM's delegating parser is made of a tool parser."""
-
-    tool_parser_cls = MidmToolParser
-
-
-class _Preparing:
-    parser = _Parser
-
-    def __init__(self) -> None:
-        self.renderer = self
-
-    def get_tokenizer(self) -> Any:
-        return None
-
-    async def preprocess_chat(self, request: Any) -> Any:
-        return MidmToolParser(None).adjust_request(request)
 
 
 def request_of(schemas: list[Any]) -> Any:
@@ -87,7 +65,7 @@ async def prepared(preparing: Any, request: Any) -> tuple[float, float, str]:
 
 
 async def run(requests: dict[str, list[Any]], table: Table) -> None:
-    preparing = _Preparing()
+    preparing = Prefetching()
     await prepared(preparing, request_of([{}]))
     for name, schemas in requests.items():
         whole, first, refused = await prepared(preparing, request_of(schemas))
@@ -112,7 +90,6 @@ def main() -> None:
     grammar_backend.observe(
         SimpleNamespace(structured_outputs_config=SimpleNamespace(backend=GRAMMAR_BACKEND))
     )
-    install_prefetch(SimpleNamespace(OnlineRenderer=_Preparing))
     install_validation_cache(backend_guidance)
     requests = {name: [schema] for name, schema in HEAVY.items()} | MORE
     if options.tools:

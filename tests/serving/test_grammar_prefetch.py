@@ -9,13 +9,13 @@ import signal
 import threading
 from importlib import import_module
 from threading import Event
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
+from devtools.preparing import Prefetching, Preparing
 from engine_configs import serve_with
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
-from vllm.parser.abstract_parser import DelegatingParser
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
 from midm_vllm.compat.vllm_imports import GUIDANCE_BACKEND, ONLINE_RENDERER
@@ -23,11 +23,7 @@ from midm_vllm.constrained.lru_cache import LRUCache
 from midm_vllm.plugin import register
 from midm_vllm.serving.constraints import grammar_prefetch, request_grammar
 from midm_vllm.serving.constraints.request_grammar import UnsupportedSchema, _warn_once, logger
-from midm_vllm.serving.constraints.grammar_prefetch import (
-    install_prefetch,
-    install_validation_cache,
-)
-from midm_vllm.serving.tool_parser import MidmToolParser
+from midm_vllm.serving.constraints.grammar_prefetch import install_validation_cache
 
 register()
 
@@ -36,42 +32,6 @@ register()
 def _guidance(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a server that was started with the parser's defaults."""
     serve_with("guidance", monkeypatch)
-
-
-class Parser(DelegatingParser):
-    tool_parser_cls = MidmToolParser
-
-
-class Tokenizer:
-    added_tokens_decoder: dict[int, Any] = {}
-
-    def get_vocab(self) -> dict[str, int]:
-        return {}
-
-
-class Preparing:
-    """Prepares a request as vLLM's class does: it renders, and then asks for the grammar."""
-
-    tokenizer: Any = Tokenizer()
-
-    def __init__(self, parser: Any = Parser) -> None:
-        self.renderer = self
-        self.parser = parser
-
-    def get_tokenizer(self) -> Any:
-        return self.tokenizer
-
-    async def preprocess_chat(self, request: Any) -> Any:
-        await asyncio.sleep(0)
-        return self.parser(self.tokenizer, request.tools).adjust_request(request)
-
-
-class Prefetching(Preparing):
-    async def preprocess_chat(self, request: Any) -> Any:
-        return await super().preprocess_chat(request)
-
-
-install_prefetch(SimpleNamespace(OnlineRenderer=Prefetching))
 
 
 @pytest.fixture
