@@ -1,18 +1,17 @@
 """Any chat template with the packaged one's protection against forged turns.
 
-A prelude in Jinja goes before the template, which stays as it is. Where a conversation may hold a
-control token, or halves of one, the prelude binds ``messages`` and whatever else the template
-reads from outside to copies without. Any other conversation is not touched: what it takes to see
-that is one look at its text.
+A prelude in Jinja goes before the template, which stays as it is. It looks for signs of a control
+token in the printed conversation. Only where it finds one, it binds ``messages`` and whatever else
+the template reads from outside to copies without. It needs no change of vLLM, and works in other
+engines.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections import defaultdict
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from midm_vllm.chat.rendering import PACKAGED_TEMPLATE, compile_template
@@ -24,15 +23,11 @@ MIDM_CONTROL_TOKENS = (
 )
 _NO_TEXT = ("add_generation_prompt", "additional_special_tokens", "raise_exception", "strftime_now")
 #: What may take a text out of another, and bring together what stood around it.
-_CUTTING = frozenset({
-    "replace", "split", "rsplit", "strip", "lstrip", "rstrip", "removeprefix", "removesuffix",
-    "partition", "rpartition",
-})
+_CUTTING = frozenset({"replace", "split", "rsplit", "partition", "rpartition"})
 _QUOTES = "'\""
-_TAGS = ("<tool_call>", "</tool_call>")
 _ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-#: Characters of a token that tell what goes on with it, and the longest piece looked for whole.
-_PIECE = 6
+#: More numbered tokens of one form than this are known by what they begin with.
+_NUMBERED = 4
 _GUARD_BEGINS, _GUARD_ENDS = "{#- The guard, from here", "{#- The guard ends. -#}\n"
 
 
@@ -74,23 +69,15 @@ def guarded_template(
     """
     from jinja2 import TemplateError
 
-    tokens = [token for token in control_tokens or () if len(token) > 1]
-    switch = {} if may_allow else {"allow_control_tokens": False}
+    known = [token for token in control_tokens or () if len(token) > 1]
+    tokens = _without_numbers(known)
+    settings: dict[str, Any] = {} if may_allow else {"allow_control_tokens": False}
+    settings["control_tokens"] = tokens or None
+    settings["guard_last"] = ">" if known and all(token[-1] == ">" for token in known) else ""
     if is_guarded(template):
-        return _set({**switch, "control_tokens": None, **_families(tokens)}) + template
-    packaged = PACKAGED_TEMPLATE.read_text("utf-8")
-    shared = packaged[packaged.index(_GUARD_BEGINS) : packaged.index(_GUARD_ENDS)]
-    walker = PACKAGED_TEMPLATE.with_name("guard.jinja").read_text("utf-8")
-    trims = "trim" in template or "strip" in template
+        return _set(settings) + template
     try:
-        texts, cuts, variables = _read(template)
-        signs, looked_for = _looked_for(tokens or MIDM_CONTROL_TOKENS, texts, cuts, trims)
-        looked_for |= {"control_tokens": None, **_families(tokens)}
-        prelude = _prelude(
-            signs, f"{_set(looked_for)}{shared}{walker}", tokens,
-            [name for name in variables if name not in _NO_TEXT], trims,
-        )
-        guarded = f"{_set(switch)}{prelude}{template}"
+        guarded = _set(settings) + _prelude(template, tokens, known) + template
         _compare(template, guarded)
     except TemplateError as error:
         raise CannotBeGuarded(str(error)) from error
@@ -104,15 +91,17 @@ def is_guarded(template: str) -> bool:
     return _GUARD_BEGINS in template
 
 
-def _families(tokens: Sequence[str]) -> dict[str, Any]:
-    """The tokens by what several begin with, and how all end."""
-    families: dict[str, list[str]] = defaultdict(list)
+def _without_numbers(tokens: list[str]) -> list[str]:
+    """The tokens; of many that differ in their number, what they begin with."""
+    forms: dict[str, list[str]] = defaultdict(list)
     for token in tokens:
-        families[token if token in _TAGS else token[:_PIECE]].append(token)
-    return {
-        "guard_families": families or None,
-        "guard_last": os.path.commonprefix([token[::-1] for token in tokens])[::-1],
-    }
+        beginning = re.split(r"\d", token)[0]
+        forms[beginning if len(beginning) > 4 else token].append(token)
+    return [
+        token
+        for form, members in forms.items()
+        for token in ([form] if len(members) > _NUMBERED else members)
+    ]
 
 
 def _read(template: str) -> tuple[set[str], set[str], list[str]]:
@@ -132,79 +121,61 @@ def _read(template: str) -> tuple[set[str], set[str], list[str]]:
     return texts(tree), cuts, sorted(meta.find_undeclared_variables(tree))
 
 
-def _looked_for(
-    tokens: Sequence[str], texts: set[str], cuts: set[str], trims: bool
-) -> tuple[list[str], dict[str, Any]]:
-    """What shows that a conversation may hold a token, and what is looked for then.
+def _prelude(template: str, tokens: list[str], known: list[str]) -> str:
+    """Jinja that binds what the template reads to guarded copies, where a sign of a token shows.
 
-    Both depend on the template's own texts.
+    What is a sign, and what is looked for then, depends on the template's own texts: a token may
+    begin or end in them.
     """
+    texts, cuts, variables = _read(template)
+    trims = "trim" in template or "strip" in template
+    tokens = tokens or list(MIDM_CONTROL_TOKENS)
     beginnings = {token[:end] for token in tokens for end in range(1, len(token))}
     endings = {token[start:] for token in tokens for start in range(1, len(token))}
-    before = {text for text in beginnings if any(own.endswith(text) for own in texts)}
-    after = {text for text in endings if any(own.startswith(text) for own in texts)}
-    neighbours = sorted([*product(before, {"", *after}), *product([""], after)])
-    wholes = {
-        token[len(first) : len(token) - len(last)]
-        for token in tokens
-        for first, last in neighbours
-        if first and token.startswith(first) and token.endswith(last)
-        and len(first) + len(last) < len(token)
-    }
+    before = {each for each in beginnings if any(own.endswith(each) for own in texts)}
+    after = {each for each in endings if any(own.startswith(each) for own in texts)}
+    rests = {token[len(own) :] for token in tokens for own in before if token.startswith(own)}
+    rests.discard("")
+    wholes = {rest[: -len(own)] for rest in rests for own in after if rest.endswith(own)} - {""}
+    # A plain word is no attack, but for a role that no conversation has.
     words = {whole for whole in wholes if whole.replace("_", "").isalnum()}
-    roles = words & {*_ROLES, *texts}
-    # What shows in a printed conversation: how tokens begin, texts that end where one begins.
+    wholes, roles = wholes - words, words - {*_ROLES, *texts}
+    cut_off = {token[: -len(own)] for token in tokens for own in after if token.endswith(own)}
+    # Without these characters no text completes a token.
+    needed = set.intersection(*map(set, {*(known or tokens), *rests, *wholes, *cut_off - {""}}))
+
+    # A printed text shows a token by how it begins, or by ending as one begins.
     signs = {token[: 3 if token[1].isalnum() or token[1] == "/" else 2] for token in tokens}
-    signs |= {whole[:4] for whole in wholes - words} | cuts | set(_TAGS)
-    for end in {token[:size] for token in tokens for size in (1, 2)} - signs:
-        signs |= {f"{end}{quote}{mark}" for quote in _QUOTES for mark in ",:]}"}
-        if trims:
-            signs.add(f"{end}\\")
-    signs |= {f"{quote}{word}{quote}" for quote in _QUOTES for word in words - roles}
-    firsts = {token[0] for token in tokens}
-    return sorted(signs, key=len), {
-        "guard_firsts": sorted(firsts),
+    ends = {token[:size] for token in tokens for size in (1, 2)} - signs
+    signs |= {f"{end}{mark}" for end in ends for mark in (*_QUOTES, *(["\\"] if trims else []))}
+    signs |= wholes | {rest[:4] for rest in rests} | cuts
+    first = "<" if all(token[0] == "<" for token in tokens) else ""
+    guard = _set({
         # A text without it is left as it is.
-        "guard_each": "<" if firsts == {"<"} and not neighbours and not cuts else "",
-        "guard_neighbours": [list(pair) for pair in neighbours],
-        "guard_words": sorted(words),
+        "guard_each": first if not (rests or cuts) else "",
+        "guard_first": first,
+        "guard_rests": sorted(rests),
+        "guard_wholes": sorted(wholes),
         "guard_roles": sorted(roles),
         "guard_cuts": sorted(cuts),
         "guard_longest": max(map(len, tokens)),
-        "guard_tokens": list(tokens),
+        "guard_tokens": tokens,
         "guard_beginnings": dict.fromkeys(sorted(beginnings, key=len), 1),
-    }
+        "guard_after": "".join(f"\n{each}" for each in sorted(after)) + "\n",
+    })
+    packaged = PACKAGED_TEMPLATE.read_text("utf-8")
+    guard += packaged[packaged.index(_GUARD_BEGINS) : packaged.index(_GUARD_ENDS)]
+    guard += PACKAGED_TEMPLATE.with_name("guard.jinja").read_text("utf-8")
 
-
-def _set(settings: dict[str, Any]) -> str:
-    """Jinja that sets these variables; its literals are JSON's but for null."""
-    literals = {
-        name: "none" if value is None else json.dumps(value, ensure_ascii=False)
-        for name, value in settings.items()
-    }
-    return "".join(f"{{%- set {name} = {text} -%}}\n" for name, text in literals.items())
-
-
-def _prelude(
-    signs: list[str], guard: str, tokens: list[str], variables: list[str], trims: bool
-) -> str:
-    """Jinja that binds these variables to guarded copies, where a sign of a token shows."""
-    # A token that the template writes comes from the tokenizer, or from a request in its place.
-    written = [name for name in variables if name.endswith("_token")]
-    read = [name for name in variables if name not in written]
+    read = [name for name in variables if name not in _NO_TEXT and not name.endswith("_token")]
     values = ", ".join(f"({name} if {name} is defined else none)" for name in read)
-    trimmed = "guard_shown | replace(' ', '')" if trims else "guard_shown"
-    starts = {sign[0] for sign in signs}
-    first = f"{json.dumps(starts.pop())} in guard_shown" if len(starts) == 1 else "true"
-    shown = json.dumps(signs, ensure_ascii=False)
-    known = "\n" + "\n".join(tokens) + "\n"
-    foreign = "".join(
-        f"""
-{{%- if {name} is string and ('\\n' ~ {name} ~ '\\n') not in guard_known -%}}
-  {{%- set guard_seen.sign = true -%}}
-{{%- endif -%}}"""
-        for name in written if tokens
-    )
+    # A token that the template writes comes from the tokenizer, or from a request in its place.
+    written = [name for name in variables if known and name.endswith("_token")]
+    is_foreign = "{name} is string and {name} not in guard_known"
+    suspicious = ["'tool_call>' in guard_shown"]
+    suspicious += [f"({is_foreign.format(name=name)})" for name in written]
+    if roles:
+        suspicious.append("(messages | selectattr('role', 'in', guard_roles) | list)")
     copies = "".join(
         f"""
   {{%- if {name} is defined -%}}
@@ -214,30 +185,47 @@ def _prelude(
         for name in read
     ) + "".join(
         f"""
-  {{%- if {name} is string and ('\\n' ~ {name} ~ '\\n') not in guard_known -%}}
+  {{%- if {is_foreign.format(name=name)} -%}}
     {{%- set {name} = guard_text({name}, '') -%}}
   {{%- endif -%}}"""
-        for name in written if tokens
+        for name in written
     )
+
+    def contains(texts: Iterable[str], operator: str) -> str:
+        return f" {operator} ".join(f"{json.dumps(text)} in guard_shown" for text in sorted(texts))
+
+    spaced = contains({f"{end} " for end in ends}, "or") if trims else "false"
     return f"""{{#- Added by midm-vllm: keeps control tokens out of all text from outside. -#}}
-{_set({"guard_known": known})}{{%- set guard_seen = namespace(sign=false) -%}}
+{_set({"guard_known": known, "guard_roles": sorted(roles), "guard_signs": sorted(signs, key=len)})}
 {{%- set guard_all = [{values}] -%}}
 {{%- set guard_shown = guard_all | string -%}}
-{{%- if not allow_control_tokens and {first} -%}}
-  {{%- set guard_shown = {trimmed} -%}}
-  {{%- for sign in {shown} if not guard_seen.sign and sign in guard_shown -%}}
+{{%- set guard_seen = namespace(sign={" or ".join(suspicious)}) -%}}
+{{%- if not allow_control_tokens and {contains(needed, "and") or "true"} -%}}
+  {{%- if {spaced} -%}}
+    {{%- set guard_shown = guard_shown | replace(' ', '') -%}}
+  {{%- endif -%}}
+  {{%- for sign in guard_signs if not guard_seen.sign and sign in guard_shown -%}}
     {{%- set guard_seen.sign = true -%}}
   {{%- endfor -%}}
-{{%- endif -%}}{foreign}
+{{%- endif -%}}
 {{%- if guard_seen.sign -%}}
 {guard}
-  {{%- set guard_starts = guard_edges(guard_all) ~ '\\n' -%}}
-  {{%- if guard_chain.ends != '\\n' -%}}
-    {{{{- guard_follow(guard_starts) -}}}}
+  {{%- set guard_ends = guard_edges(guard_all, guard_first) -%}}
+  {{%- if guard_joins.ends != '\\n' -%}}
+    {{{{- guard_follow(guard_edges(guard_all, '') ~ '\\n') -}}}}
   {{%- endif -%}}
   {{%- set guard_out = namespace(value=none) -%}}{copies}
 {{%- endif %}}
 """
+
+
+def _set(settings: dict[str, Any]) -> str:
+    """Jinja that sets these variables; its literals are JSON's but for null."""
+    literals = {
+        name: "none" if value is None else json.dumps(value, ensure_ascii=False)
+        for name, value in settings.items()
+    }
+    return "".join(f"{{%- set {name} = {text} -%}}\n" for name, text in literals.items())
 
 
 def _compare(template: str, guarded: str) -> None:

@@ -221,7 +221,7 @@ def test_tokens_that_are_not_known_are_told_by_their_form() -> None:
         bos_token=BOS, eos_token=EOS,
     )
     assert "< |any|> < /s>" in prompt
-    assert "< |eot_id|>" in prompt
+    assert prompt.count("<|eot_id|>") == 2
 
 
 def test_what_users_and_tools_say_is_no_call() -> None:
