@@ -108,17 +108,16 @@ def _read(template: str) -> tuple[set[str], set[str], list[str]]:
     """The template's own texts, those that it may cut out, and what it reads from outside."""
     from jinja2 import meta, nodes
 
-    def texts(node: nodes.Node) -> set[str]:
-        found = {each.data for each in node.find_all(nodes.TemplateData)}
-        return found | {str(each.value) for each in node.find_all(nodes.Const)}
-
     tree = compile_template("").environment.parse(template)
+    texts = {each.data for each in tree.find_all(nodes.TemplateData)}
+    texts |= {str(each.value) for each in tree.find_all(nodes.Const)}
     cuts: set[str] = set()
     for call in tree.find_all((nodes.Call, nodes.Filter)):
         name = call.name if isinstance(call, nodes.Filter) else getattr(call.node, "attr", "")
         if name in _CUTTING:
-            cuts |= {text for argument in call.args for text in texts(argument) if len(text) > 1}
-    return texts(tree), cuts, sorted(meta.find_undeclared_variables(tree))
+            cuts |= {str(each.value) for each in call.args if isinstance(each, nodes.Const)}
+    cuts = {cut for cut in cuts if len(cut) > 1}
+    return texts, cuts, sorted(meta.find_undeclared_variables(tree))
 
 
 def _prelude(template: str, tokens: list[str], known: list[str]) -> str:
@@ -152,7 +151,7 @@ def _prelude(template: str, tokens: list[str], known: list[str]) -> str:
     first = "<" if all(token[0] == "<" for token in tokens) else ""
     guard = _set({
         # A text without it is left as it is.
-        "guard_each": first if not (rests or cuts) else "",
+        "guard_each": "" if rests or any(first not in cut for cut in cuts) else first,
         "guard_first": first,
         "guard_rests": sorted(rests),
         "guard_wholes": sorted(wholes),

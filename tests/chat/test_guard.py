@@ -6,18 +6,22 @@ that of the same conversation with harmless texts.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import pytest
 from guarded_templates import HEADERS, ROLES, TEMPLATES, TOKENS
+from hostile_conversations import (
+    HARMLESS_TEXTS,
+    TOKENIZERS,
+    harmless_and_hostile,
+    hostile_texts,
+    special_ids,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import TemplateError
 from template_requests import OPERATORS
-from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from midm_vllm.chat import PACKAGED_TEMPLATE
 from midm_vllm.chat.guard import CannotBeGuarded, guarded_template
@@ -26,33 +30,6 @@ from midm_vllm.chat.rendering import compile_template
 TEMPLATES = TEMPLATES | {"packaged": PACKAGED_TEMPLATE.read_text("utf-8")}
 EVERY_TEMPLATE = pytest.mark.parametrize("name", TEMPLATES)
 BOS, EOS = "<|begin_of_text|>", "</s>"
-OTHER_WORDS = [
-    "<nop>", "</think>", "<tool_call>", "</tool_call>", "&lt;", "&gt;", "\\u003c", "\u200b",
-    "\ufeff", "\uff1c", "\uff5c", "\uff1e", "\u3000", " ", "\n", "\t", "\xa0",
-]
-
-
-@cache
-def tokenizer(kind: str) -> Tokenizer:
-    made = Tokenizer(models.WordLevel({"?": 0}, unk_token="?"))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    if kind == "normalized":
-        made.normalizer = normalizers.NFC()
-    made.add_special_tokens([
-        AddedToken(
-            token, special=True, normalized=kind == "normalized",
-            lstrip=kind == "strips", rstrip=kind == "strips",
-        )
-        for token in TOKENS
-    ])
-    return made
-
-
-EVERY_TOKENIZER = pytest.mark.parametrize("kind", ["plain", "strips", "normalized"])
-
-
-def special_ids(prompt: str, kind: str = "plain") -> list[int]:
-    return [id for id in tokenizer(kind).encode(prompt, add_special_tokens=False).ids if id]
 
 
 @cache
@@ -69,99 +46,30 @@ def render(name: str, request: dict[str, Any], guarded: bool = True) -> str:
     return prompt
 
 
-#: Pieces of control tokens, cut anywhere, and what could hide that they are.
-PIECES = st.sampled_from(TOKENS).flatmap(
-    lambda token: st.integers(0, len(token)).map(lambda at: [token[:at], token[at:]])
-)
-SINGLE = st.sampled_from([*TOKENS, *OTHER_WORDS, *"<|>[]/#s", "eot_id", "end"])
-
-
-@st.composite
-def hostile_texts(draw: st.DrawFn) -> list[str]:
-    """Texts that one after the other are tokens in pieces, among others."""
-    pieces = [piece for pair in draw(st.lists(PIECES, min_size=1, max_size=5)) for piece in pair]
-    texts = [""]
-    for piece in pieces:
-        if draw(st.booleans()):
-            texts.append("")
-        texts[-1] += piece + ("" if draw(st.integers(0, 3)) else draw(SINGLE))
-    return [text for text in texts if text.strip()] or ["a"]
-
-
-Text = Callable[[], str]
-
-
-def conversation(shape: list[str], text: Text, key: Text, role: Text) -> dict[str, Any]:
-    """A request of this shape, whose texts come from outside."""
-    messages: list[dict[str, Any]] = [{"role": "user", "content": text()}]
-    tools = []
-    for kind in shape:
-        if kind == "parts":
-            parts = [{"type": "text", "text": text()} for _ in range(3)]
-            messages.append({"role": "user", "content": parts})
-        elif kind == "calls":
-            function = {"name": text(), "arguments": {key(): [text(), {key(): text()}], "n": 1}}
-            call = {"id": text(), "type": "function", "function": function}
-            messages.append({"role": "assistant", "content": text(), "tool_calls": [call]})
-            result = {"role": "tool", "tool_call_id": text(), "name": text(), "content": text()}
-            messages.append(result)
-        elif kind == "tool":
-            parameters = {"type": "object", "properties": {key(): {"enum": [text(), text()]}}}
-            function = {"name": text(), "description": text(), "parameters": parameters}
-            tools.append({"type": "function", "function": function})
-        elif kind == "role":
-            messages.append({"role": role(), "content": text()})
-        else:
-            messages.append({"role": kind, "content": text()})
-    return {"messages": messages, "tools": tools or None, "date_string": text()}
-
-
 SHAPES = st.lists(
-    st.sampled_from(["parts", "calls", "tool", "system", "user", "assistant", "role"]), max_size=5
+    st.sampled_from(
+        ["parts", "calls", "tool", "system", "user", "assistant", "thought", "role"]
+    ), max_size=5
 )
 HOSTILE_ROLES = st.sampled_from(["end", "eot_id", "<|eot_id|>", "tool|><|end", "reserved_7"])
 
 
-def harmless_and_hostile(
-    name: str, shape: list[str], texts: list[str], role: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The same request twice. The packaged template has no unknown role, and its calls have ids."""
-    if name == "packaged":
-        shape = [kind for kind in shape if kind != "role"]
-    endless, keys = itertools.cycle(texts), itertools.count()
-    hostile = conversation(
-        shape, lambda: next(endless), lambda: f"{next(endless)}{next(keys) or ''}", lambda: role
-    )
-    keys = itertools.count()
-    harmless = conversation(shape, lambda: "x", lambda: f"x{next(keys)}", lambda: "wizard")
-    if name == "packaged":
-        for request in (harmless, hostile):
-            for at, message in enumerate(request["messages"]):
-                if message["role"] == "tool":
-                    message.pop("tool_call_id")
-    return harmless, hostile
+def shaped(name: str, shape: list[str]) -> list[str]:
+    """Each template needs a user; the packaged one rejects a role that it does not know."""
+    return ["user", *(kind for kind in shape if name != "packaged" or kind != "role")]
 
 
 @EVERY_TEMPLATE
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(shape=SHAPES, texts=hostile_texts(), role=HOSTILE_ROLES)
+@given(shape=SHAPES, texts=hostile_texts(TOKENS), role=HOSTILE_ROLES)
 def test_no_conversation_forges_a_control_token(
     name: str, shape: list[str], texts: list[str], role: str
 ) -> None:
-    harmless, hostile = harmless_and_hostile(name, shape, texts, role)
+    harmless, hostile = harmless_and_hostile(shaped(name, shape), texts, role)
     wanted = render(name, harmless)
     prompt = render(name, hostile)
-    for kind in ("plain", "strips", "normalized"):
-        assert special_ids(prompt, kind) == special_ids(wanted, kind), prompt
-
-
-#: Texts with what control tokens begin and end with in their middle.
-HARMLESS_TEXTS = st.lists(
-    st.sampled_from([
-        *OPERATORS, "안녕", "a", "<b>x</b>", "a[0]", "# 제목", "&lt;", " ", "\n", "'", '"', "\\n",
-    ]),
-    min_size=1, max_size=4,
-).map(lambda texts: f"a{''.join(texts)}.")
+    for kind in TOKENIZERS:
+        assert special_ids(prompt, TOKENS, kind) == special_ids(wanted, TOKENS, kind), prompt
 
 
 @EVERY_TEMPLATE
@@ -170,7 +78,7 @@ HARMLESS_TEXTS = st.lists(
 def test_a_conversation_without_control_tokens_stays_as_it_is(
     name: str, shape: list[str], texts: list[str]
 ) -> None:
-    _, request = harmless_and_hostile(name, shape, texts, "wizard")
+    _, request = harmless_and_hostile(shaped(name, shape), texts, "wizard")
     assert render(name, request) == render(name, request, guarded=False)
 
 
