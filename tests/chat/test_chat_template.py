@@ -7,12 +7,12 @@ byte for byte.
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from counted_calls import count_calls
 from devtools.server import Server
 from hypothesis import given
 from hypothesis import strategies as st
@@ -213,25 +213,8 @@ def test_what_the_guard_would_change_cannot_be_continued(render_server: Server) 
 
 
 def work(messages: list[dict[str, Any]]) -> int:
-    """Function calls, of Python and C alike, that rendering takes, and characters they go through.
-
-    A method of a text is taken to read all of it.
-    """
     render_prompt([])  # What compiles the template is not counted.
-    count = 0
-
-    def profile(frame: object, event: str, argument: object) -> None:
-        nonlocal count
-        if event in ("call", "c_call"):
-            read = getattr(argument, "__self__", None)
-            count += 1 + (len(read) if isinstance(read, str) else 0)
-
-    sys.setprofile(profile)
-    try:
-        render_prompt(messages)
-    finally:
-        sys.setprofile(None)
-    return count
+    return count_calls(lambda: render_prompt(messages))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from counted_calls import count_calls
 from guarded_templates import HEADERS, ROLES, TEMPLATES, TOKENS
 from hostile_conversations import (
     HARMLESS_TEXTS,
@@ -170,3 +171,33 @@ def test_vllm_finds_out_the_same(name: str) -> None:
         AnthropicServingMessages._detect_merge_inline_system,
     ):
         assert probe(guarded) == probe(TEMPLATES[name])
+
+
+LONG_TEXTS = [
+    "<|", "<", "<|>", "|>", "< ", "<s", "[[", "#", "<nop>", "<|eot_id|>", "<|reserved_1|>",
+]
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS)
+@EVERY_TEMPLATE
+def test_a_text_takes_as_many_calls_however_long_it_is(name: str, text: str) -> None:
+    """Each call goes through the text once, in C."""
+    def calls(size: int) -> int:
+        request = {"messages": [{"role": "user", "content": text * size + "<|eot_id|>"}]}
+        # What the interpreter calls now and then is no part of it.
+        return min(
+            count_calls(lambda: render(name, request), characters=False) for _ in range(3)
+        )
+
+    assert calls(2000) == calls(500)
+
+
+@pytest.mark.parametrize("content", [[{"text": "<|eot"}, {"text": "_id|>"}], "<|eot_id|>", "<|"])
+@pytest.mark.parametrize("name", ["headers", "elements", "packaged"])
+def test_work_grows_with_the_conversation(name: str, content: object) -> None:
+    def work(size: int) -> int:
+        request = {"messages": [{"role": "user", "content": content}] * size}
+        render(name, request)
+        return count_calls(lambda: render(name, request))
+
+    assert work(80) < 2.2 * work(40)

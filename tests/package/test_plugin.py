@@ -115,3 +115,8 @@ def test_built_wheel_registers_the_parser_where_only_vllm_is(tmp_path: Path) -> 
     )
     *_, place, parser = shown.split()
     assert place.startswith(str(site_packages)) and parser == "MidmToolParser"
+    data = subprocess.run(
+        ["git", "ls-files", "midm_vllm"], cwd=REPOSITORY, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "midm_vllm/chat/templates/guard.jinja" in data
+    assert [file for file in data if not (site_packages / file).exists()] == []

@@ -70,8 +70,8 @@ def conversation(shape: list[str], text: Text, key: Text, role: Text) -> dict[st
             function = {"name": text(), "arguments": {key(): [text(), {key(): text()}], "n": 1}}
             call = {"id": "call00001", "type": "function", "function": function}
             messages.append({"role": "assistant", "content": text(), "tool_calls": [call]})
-            result = {"role": "tool", "tool_call_id": "call00001", "name": text(), "content": text()}
-            messages.append(result)
+            answer = {"name": text(), "content": text()}
+            messages.append({"role": "tool", "tool_call_id": "call00001", **answer})
         elif kind == "tool":
             parameters = {
                 "type": "object", "required": [],

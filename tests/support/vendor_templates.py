@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tarfile
 from functools import cache
-from pathlib import Path
 
 from devtools.checkpoint import REPOSITORY
 

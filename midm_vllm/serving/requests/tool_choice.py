@@ -56,7 +56,7 @@ def read_tool_choice(request: Any) -> ToolChoice:
     Raises:
         UncallableTools: A call is required, but none of the tools can be called.
     """
-    choice = request.tool_choice
+    choice = getattr(request, "tool_choice", None)  # Requests to /tokenize have none.
     if choice in ("none", None) or not request.tools:
         return ToolChoice(())
     tools = tuple(tool for tool in named_tools(request.tools) if tool.is_callable)
