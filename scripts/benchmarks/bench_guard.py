@@ -82,7 +82,7 @@ def answer_time(server: Server, request: dict[str, Any]) -> float:
     path = f"{server.url}/v1/chat/completions/render"
     httpx.post(path, json={"model": MODEL, **request}, timeout=300).raise_for_status()
     end = process.cpu_times()
-    return (end.user + end.system - start.user - start.system) * 1e6
+    return float(end.user + end.system - start.user - start.system) * 1e6
 
 
 def main() -> None:
