@@ -108,8 +108,9 @@ class RequestContent:
                 else:
                     self._set(item, "input", self._text(item.get("input")))
             elif kind in _OUTPUTS:
-                if not isinstance(item.get("output"), str) and not self._keeps_media(item):
-                    self._set(item, "output", self._text(item.get("output")))
+                output = item.get("output")
+                if not (isinstance(output, list) and self._reads_media):
+                    self._set(item, "output", self._text(output))
             elif kind == "reasoning":
                 self._drop(item, "encrypted_content")
                 if not isinstance(item.get("summary"), list):
@@ -242,10 +243,6 @@ class RequestContent:
             return True
         self.omitted.add(str(kind))
         return False
-
-    def _keeps_media(self, item: dict[str, Any]) -> bool:
-        output = item.get("output")
-        return self._reads_media and isinstance(output, list)
 
     def _answer(self, item: dict[str, Any]) -> None:
         """Give an assistant message one part, which alone is read of them in vLLM."""
