@@ -46,7 +46,7 @@ FIRST_RELEASE = "0.8.5"
 LAST_RELEASE = "0.33.0"
 
 #: The releases in which the models have been run.
-FIRST_MODEL_RELEASE = "0.27.1"
+FIRST_MODEL_RELEASE = "0.26.0"
 LAST_MODEL_RELEASE = "0.32.0"
 
 #: The module of the tool parsers' base class: to 0.12 the second, from 0.13 the first.

@@ -20,7 +20,7 @@ def test_every_name_is_found_in_the_installed_release(name: str) -> None:
 
 @pytest.mark.parametrize(("table", "releases"), [
     (vllm_imports.PLACES, "vLLM 0.8.5 to 0.33.0"),
-    (vllm_imports.MODEL_PLACES, "vLLM 0.27.1 to 0.32.0"),
+    (vllm_imports.MODEL_PLACES, "vLLM 0.26.0 to 0.32.0"),
 ])
 def test_a_name_that_moved_is_named_with_the_releases_that_are_known(
     monkeypatch: pytest.MonkeyPatch, table: dict[str, tuple[str, ...]], releases: str
