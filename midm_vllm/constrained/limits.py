@@ -26,6 +26,8 @@ MAX_EXPRESSION_LENGTH = 4000
 #: Characters of a name that tell it from others.
 MAX_NAME_LENGTH = 40
 CHARACTERS_OF_PATTERN_PER_NODE = 20
+#: What a pattern costs that llguidance rejects, beside its characters.
+NODES_PER_REJECTED = 4
 
 # Schemas and their parts.
 

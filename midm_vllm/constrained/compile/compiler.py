@@ -147,7 +147,7 @@ class SchemaCompiler:
             self.findings.report(keyword, place, f"it has more than {limits.MAX_BRANCHES} schemas")
             return [True]
         if keyword == "oneOf" and not are_disjoint(branches, self.look_up):
-            exclusive = self._make_exclusive(branches, schema)
+            exclusive = self._make_exclusive(branches, schema, place)
             if exclusive is not None:
                 return exclusive
             self.findings.report(
@@ -156,9 +156,13 @@ class SchemaCompiler:
             )
         return branches
 
-    def _make_exclusive(self, branches: list[Any], schema: Schema) -> list[Any] | None:
+    def _make_exclusive(
+        self, branches: list[Any], schema: Schema, place: str
+    ) -> list[Any] | None:
         """Branches of which no two match the same value; None where they are not found."""
         if len(branches) > limits.MAX_EXCLUSIVE_BRANCHES:
+            return None
+        if not self.findings.charge(sum(map(_weight, branches)) * len(branches) // 2, place):
             return None
         around = {key: value for key, value in schema.items() if key != "oneOf"}
         exclusive = []
@@ -290,7 +294,7 @@ def _any_of(schemas: list[Any]) -> Any:
 
 
 def _weight(flat: Any) -> int:
-    """What it costs to intersect a flat schema with another."""
+    """What it costs to intersect a flat schema with another, or to negate it."""
     if not isinstance(flat, dict):
         return 1
     parts = (flat.get(key) for key in ("properties", "required", "enum", "prefixItems"))

@@ -44,6 +44,7 @@ def string_ways(compiler: SchemaCompiler, schema: Schema, place: str) -> list[Sc
     error = part_error(json.dumps({"type": "string", **written}, ensure_ascii=False))
     if error:
         compiler.findings.report("pattern", place, error)
+        compiler.findings.charge(limits.NODES_PER_REJECTED, place)
     return [lengths if error else written]
 
 

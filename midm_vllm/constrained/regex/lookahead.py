@@ -19,7 +19,6 @@ from midm_vllm.constrained.regex.parser import (
     Anchor,
     CharClass,
     Concat,
-    Flags,
     Lookahead,
     Node,
     Repeat,
@@ -68,7 +67,7 @@ def without_lookaheads(node: Node) -> str:
     """Return a pattern for the texts somewhere in which the node matches.
 
     Raises:
-        UnsupportedPattern: It has flags or properties in it, repeats what can be empty, or is too
+        UnsupportedPattern: It has properties in it, repeats what can be empty, or is too
             large.
     """
     states = _build_automaton(_search(node), _kinds_of_characters(node))
@@ -112,8 +111,6 @@ def _language(node: Node, rest: _Language, is_start: bool = False) -> _Language:
         if not is_start:
             raise UnsupportedPattern("it looks ahead and asks for its beginning in the middle")
         return rest
-    if isinstance(node, Flags):
-        raise UnsupportedPattern("it looks ahead and has flags")
     if isinstance(node, Repeat) and node.most == 0:
         return rest
     return _NOTHING if rest == _NOTHING else _Then(node, rest)

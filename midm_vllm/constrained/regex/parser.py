@@ -18,7 +18,7 @@ _ATOM = re.compile(
     r"|\\.|.", re.DOTALL,
 )
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{(\d{1,5})(,(\d{1,5})?)?\})(\??)")
-_GROUP = re.compile(r"\((?:\?:|\?P?<[A-Za-z_]\w*>|\?[isu]+[:)])?")
+_GROUP = re.compile(r"\((?:\?[:=!]|\?P?<[A-Za-z_]\w*>)?")
 _LETTERS = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 
 
@@ -61,26 +61,18 @@ class Repeat:
 
 
 @dataclass(frozen=True)
-class Flags:
-    """A group with flags: ``i``, ``s`` or ``u``."""
-
-    flags: str
-    part: "Node"
-
-
-@dataclass(frozen=True)
 class Lookahead:
     part: "Node"
     is_negative: bool
 
 
-Node = CharClass | Anchor | Concat | Alternation | Repeat | Flags | Lookahead
+Node = CharClass | Anchor | Concat | Alternation | Repeat | Lookahead
 
 
 def walk(node: Node) -> Iterator[Node]:
     """A node and all in it."""
     yield node
-    if isinstance(node, (Repeat, Flags, Lookahead)):
+    if isinstance(node, (Repeat, Lookahead)):
         yield from walk(node.part)
     elif isinstance(node, (Concat, Alternation)):
         for part in node.parts if isinstance(node, Concat) else node.ways:
@@ -157,39 +149,23 @@ class _Parser:
         if atom == ".":
             return CharClass((".",))
         if atom in (r"\b", r"\B"):
-            if atom == r"\B" or not self._is_edge_of_word():
-                raise UnsupportedPattern("it asks for the edge of a word")
-            return Concat()
+            raise UnsupportedPattern("it asks for the edge of a word")
         return CharClass((self._item(atom),))
-
-    def _is_edge_of_word(self) -> bool:
-        """Whether there is an edge of a word here anyway: ``^\\bfoo\\b$``."""
-        before, after = self._pattern[:self._at - 2], self._pattern[self._at:]
-        return bool(
-            before == "^" and re.match(r"\w(?![*?{|])", after, re.ASCII)
-            or after == "$" and re.search(r"(?:^|[^\\])\w$", before, re.ASCII)
-        )
 
     def _group(self, depth: int) -> Node:
         if self._is_at("(?<=") or self._is_at("(?<!"):
             raise UnsupportedPattern("it looks back")
-        is_lookahead = self._is_at("(?=") or self._is_at("(?!")
         found = _GROUP.match(self._pattern, self._at)
         assert found is not None
-        opening = self._pattern[self._at:self._at + 3] if is_lookahead else found[0]
-        self._at += len(opening)
-        if not is_lookahead and opening == "(" and self._is_at("?"):
+        self._at = found.end()
+        if found[0] == "(" and self._is_at("?"):
             raise UnsupportedPattern("a group in it is not known to ECMA-262")
-        if opening.endswith(")"):  # Flags for all that follows.
-            return Flags(opening[2:-1], self._alternation(depth + 1))
         part = self._alternation(depth + 1)
         if not self._is_at(")"):
             raise UnsupportedPattern("a group is not closed")
         self._at += 1
-        if is_lookahead:
-            return Lookahead(part, opening == "(?!")
-        has_flags = opening.endswith(":") and opening != "(?:"
-        return Flags(opening[2:-1], part) if has_flags else part
+        is_lookahead = found[0] in ("(?=", "(?!")
+        return Lookahead(part, found[0] == "(?!") if is_lookahead else part
 
     def _class(self) -> Node:
         is_negated = self._is_at("[^")

@@ -25,7 +25,6 @@ from midm_vllm.constrained.regex.parser import (
     Anchor,
     CharClass,
     Concat,
-    Flags,
     Lookahead,
     Node,
     Repeat,
@@ -101,8 +100,6 @@ def _write(node: Node, exact: bool) -> str:
         )
     if isinstance(node, Alternation):
         return "|".join(_write(way, exact) for way in node.ways)
-    if isinstance(node, Flags):
-        return f"(?{node.flags}:{_write(node.part, exact)})"
     if isinstance(node, Repeat):
         part = _write(node.part, exact)
         part = part if isinstance(node.part, CharClass) else f"(?:{part})"
