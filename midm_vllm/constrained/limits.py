@@ -19,10 +19,6 @@ CACHE_SIZE = 20_000_000
 
 MAX_PATTERN_LENGTH = 30_000
 MAX_GROUP_DEPTH = 50
-#: Of a pattern that looks ahead, its automaton, and the expression that is read from it.
-MAX_LOOKAHEAD_LENGTH = 1000
-MAX_AUTOMATON_STATES = 100
-MAX_EXPRESSION_LENGTH = 4000
 #: Characters of a name that tell it from others.
 MAX_NAME_LENGTH = 40
 CHARACTERS_OF_PATTERN_PER_NODE = 20

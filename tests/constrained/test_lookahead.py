@@ -12,20 +12,17 @@ from midm_vllm.constrained.tool_schema import compile_parameters
 
 #: Patterns as generators of schemas and people write them, with texts that match.
 PATTERNS = {
-    r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(T(?=\d)(\d+H)?(\d+([.,]\d+)?S)?)?)$":
-        ["P1W", "P1Y2M", "PT1H2,5S", "P1YT1S"],
-    r"^[-+]?P(?!$)(?:(?:[-+]?\d+Y)|(?:[-+]?\d+[.,]\d+Y$))?(?:\d+D)?(?:T(?=[\d+-])(?:\d+H)?)??$":
-        ["P1Y", "-P1.5Y", "P1DT2H", "P1YT1H"],
+    r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?"
+    r"(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$":
+        ["P1W", "P1Y2M", "PT1H2,5S", "P1YT1S", "P1DT1M", "P3D", "P1Y2M3DT4H5M6.7S", "P1M", "P1DT"],
     r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$": ["0", "-1.5", ".5", "+0."],
     r"^(?!\.)(?!.*\.\.)[a-z.]*[a-z]@(?:[a-z]+\.)+[a-z]{2,}$": ["a.b@c.de", "a@b.c.de"],
     r"^(?=.*[a-z])(?=.*\d)(?!.*[^\w!])\S{4,8}$": ["ab12", "a1!!!!!"],
     r"^(?!admin$|root$)[a-z]+$": ["admi", "rooty", "a"],
-    r"^(?!000|666)[0-8]\d{2}-(?!00)\d{2}$": ["123-45", "001-01", "665-10"],
-    r"^[a-z](?:-(?=[a-z])|[a-z])?[a-z]*$": ["a-b", "ab", "abc"],
-    r"x(?!y)": ["x", "xy x", "ax"],
-    r"^((?!xx).)*$": ["x", "xyx", ""],
-    r"^(?:a|(?!b).)c": ["ac", "dcd", "cc"],
-    r"^a$|^(?!.*a)b": ["a", "b", "bc"],
+    r"^(?!000|666)[0-8]\d{2}-\d{2}$": ["123-45", "001-01", "665-10"],
+    r"^(?!\d{3})(?!-)[-\d]*$": ["12", "1-23"],
+    r"^(?!.*-$)(?!$)[a-z-]*": ["a", "a-b", "b-A"],
+    r"^(?=.{2,5}$)(?![ab]+$)[a-c]*": ["abc", "c", "cc"],
 }
 
 
@@ -56,12 +53,13 @@ def test_a_pattern_that_looks_ahead_is_exact(pattern: str, texts: list[str]) -> 
 
 @pytest.mark.parametrize(("pattern", "reason"), [
     (r"^(?<!a)b$", "looks back"),
-    (r"^((?!xx)a*)*$", "repeats what can be empty"),
-    (r"^x(?=a)b$", "nothing can match"),
-    (r"^a?(?=^b)b$", "asks for its beginning in the middle"),
+    (r"^((?!xx).)*$", "looks ahead in the middle"),
+    (r"x(?!y)", "looks ahead in the middle"),
+    (r"^(?=a(?=b))", "looks ahead in the middle"),
+    (r"^[a-z](?:-(?=[a-z])|[a-z])*$", "looks ahead in the middle"),
+    (r"^(?!(?:ab)+$)[ab]*$", "more than some characters in a row"),
+    (r"^(?!.*ab)[ab]*$", "more than some characters in a row"),
     (r"^(?i:a)(?=b)b$", "is not known to ECMA-262"),
-    (r"^x(?=[bc]*b[bc]{12}$)(?:bb|c)*$", "more than can be followed"),
-    ("^(?=a)" + "a" * 2000, "is too long"),
     ("^(?=a" + "(" * 100 + ")" * 100 + ")a$", "nest too deep"),
 ])
 def test_what_cannot_be_said_without_looking_is_left_free(pattern: str, reason: str) -> None:

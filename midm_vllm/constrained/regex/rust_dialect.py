@@ -9,6 +9,7 @@ elsewhere.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,7 +20,6 @@ from midm_vllm.constrained.regex.char_sets import (
     UNICODE_ADDITIONS,
     write_ranges,
 )
-from midm_vllm.constrained.regex.lookahead import has_lookahead, without_lookaheads
 from midm_vllm.constrained.regex.parser import (
     Alternation,
     Anchor,
@@ -35,6 +35,18 @@ from midm_vllm.constrained.regex.parser import (
 
 _ANY_TEXT = "(?s:.*)"
 _START = Anchor("^")
+_ANYTHING = Repeat(CharClass((".",)), 0, None)
+_LOOKS_TOO_FAR = "what must not be ahead is more than some characters in a row"
+_MAX_ROW = 20
+#: Patterns that look ahead in the middle, as zod has one of durations, and what they match.
+_WITHOUT_LOOKAHEADS = {
+    r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?"
+    r"(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$":
+    r"^P(?:\d+W|{date}(?:{time})?|{time})$".format(
+        date=r"(?:\d+Y(?:\d+M)?(?:\d+D)?|\d+M(?:\d+D)?|\d+D)",
+        time=r"T(?:\d+H(?:\d+M)?(?:{0})?|\d+M(?:{0})?|{0})".format(r"\d+(?:[.,]\d+)?S"),
+    ),
+}
 #: Shorthands without control characters, or with all others.
 _WITHOUT_CONTROLS = ("d", "w", "s", ".")
 
@@ -63,29 +75,69 @@ def rust_patterns(pattern: str, exact: bool = False) -> RustPatterns:
     """
     if len(pattern) > limits.MAX_PATTERN_LENGTH:
         raise UnsupportedPattern(f"it has more than {limits.MAX_PATTERN_LENGTH} characters")
-    node = parse(pattern)
+    node = parse(_WITHOUT_LOOKAHEADS.get(pattern, pattern))
     singles = (_single(each) for each in walk(node) if isinstance(each, CharClass))
     characters = frozenset(chr(each) for each in singles if each is not None)
-    if not has_lookahead(node):
-        return RustPatterns((_write(node, exact),), characters)
-    if len(pattern) > limits.MAX_LOOKAHEAD_LENGTH:
-        raise UnsupportedPattern("it looks ahead and is too long")
     conditions: list[str] = []
-    if isinstance(node, Concat) and node.parts[0] == _START:
-        # Look-aheads at the beginning are patterns of their own, so that the rest may be large.
-        for each in node.parts[1:]:
-            if not isinstance(each, Lookahead):
-                break
-            conditions.append(_write_condition(each, exact))
-        node = Concat((_START, *node.parts[1 + len(conditions):]))
-    rest = without_lookaheads(node) if has_lookahead(node) else _write(node, exact)
-    return RustPatterns((*conditions, rest), characters)
+    if isinstance(node, Concat) and node.parts[:1] == (_START,):
+        ahead = list(itertools.takewhile(lambda part: isinstance(part, Lookahead), node.parts[1:]))
+        conditions = [each for part in ahead for each in _write_conditions(part, exact)]
+        node = Concat((_START, *node.parts[1 + len(ahead):]))
+    return RustPatterns((*conditions, _write(node, exact)), characters)
 
 
-def _write_condition(lookahead: Lookahead, exact: bool) -> str:
-    if lookahead.is_negative or has_lookahead(lookahead.part):
-        return without_lookaheads(Concat((_START, lookahead)))
-    return f"^(?:{_write(lookahead.part, exact)})"
+def _write_conditions(lookahead: Node, exact: bool) -> list[str]:
+    """A look-ahead at the beginning as patterns of its own, all of which have to match."""
+    assert isinstance(lookahead, Lookahead)
+    if not lookahead.is_negative:
+        return [f"^(?:{_write(lookahead.part, exact)})"]
+    part = lookahead.part
+    ways = part.ways if isinstance(part, Alternation) else (part,)
+    return [_write_exclusion(way, exact) for way in ways]
+
+
+def _write_exclusion(node: Node, exact: bool) -> str:
+    """A pattern for no text that begins with what a node matches: some characters in a row."""
+    parts = [*node.parts] if isinstance(node, Concat) else [node]
+    parts = parts[1:] if parts[:1] == [_START] else parts
+    is_whole = parts[-1:] == [Anchor("$")]
+    parts = parts[:-1] if is_whole else parts
+    is_anywhere = parts[:1] == [_ANYTHING]
+    parts = parts[1:] if is_anywhere else parts
+    first = parts[0] if len(parts) == 1 else None
+    if is_whole and isinstance(first, Repeat) and first.most is None and first.least < 2 and (
+        isinstance(first.part, CharClass) and not is_anywhere
+    ):
+        other = _write_class(_negated(first.part), exact)
+        return f"^$|{other}" if first.least else other
+    row = [each for part in parts for each in _row(part)]
+    others = [_write_class(_negated(each), exact) for each in row]
+    same = [_write_class(each, exact) for each in row]
+    if is_anywhere:
+        if len(row) == 1:
+            return f"^(?:{_ANY_TEXT}{others[0]})?$" if is_whole else f"^{others[0]}*$"
+        if len(row) == 2 and row[0] == row[1] and not is_whole:
+            return f"^(?:{same[0]}?{others[0]})*{same[0]}?$"
+        raise UnsupportedPattern(_LOOKS_TOO_FAR)
+    written = "(?s:.+)" if is_whole else "[a&&b]"  # Nothing.
+    for character, other in zip(reversed(same), reversed(others)):
+        written = f"(?:{other}{_ANY_TEXT}|{character}{written})?"
+    return f"^{written}$"
+
+
+def _negated(node: CharClass) -> CharClass:
+    return CharClass(node.items, not node.is_negated)
+
+
+def _row(node: Node) -> list[CharClass]:
+    """The characters that a node matches in a row, each of a class."""
+    if isinstance(node, CharClass):
+        return [node]
+    if isinstance(node, Repeat) and isinstance(node.part, CharClass) and (
+        node.least == node.most and node.least < _MAX_ROW
+    ):
+        return [node.part] * node.least
+    raise UnsupportedPattern(_LOOKS_TOO_FAR)
 
 
 def _write(node: Node, exact: bool) -> str:
@@ -104,7 +156,7 @@ def _write(node: Node, exact: bool) -> str:
         part = _write(node.part, exact)
         part = part if isinstance(node.part, CharClass) else f"(?:{part})"
         return part + quantifier(node.least, node.most)
-    raise UnsupportedPattern("it looks ahead")
+    raise UnsupportedPattern("it looks ahead in the middle")
 
 
 def quantifier(least: int, most: int | None) -> str:
