@@ -21,7 +21,7 @@ NAMED = {"type": "function", "function": {"name": "f"}}
 CONFIGURATIONS: list[dict[str, Any]] = [
     {"backend": "xgrammar", "disable_any_whitespace": True}, {"backend": "outlines"},
 ]
-ANSWERS = 6
+ANSWERS = 4
 
 
 @pytest.mark.slow
@@ -44,7 +44,6 @@ def test_required_and_named_give_valid_calls_and_strict_is_rejected(
                     parallel_tool_calls=False,
                 )
                 answer = completion.choices[0]
-                print(configuration, choice, answer.finish_reason, answer.message)
                 if answer.finish_reason == "length":
                     continue
                 assert answer.message.tool_calls, answer
