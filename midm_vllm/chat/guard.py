@@ -115,8 +115,11 @@ def _read(template: str) -> tuple[set[str], set[str], list[str]]:
     for call in tree.find_all((nodes.Call, nodes.Filter)):
         name = call.name if isinstance(call, nodes.Filter) else getattr(call.node, "attr", "")
         if name in _CUTTING:
-            cuts |= {str(each.value) for each in call.args if isinstance(each, nodes.Const)}
-    cuts = {cut for cut in cuts if len(cut) > 1}
+            given = [str(each.value) for each in call.args if isinstance(each, nodes.Const)]
+            # Of single characters only one that is taken out: lines and words may be split.
+            if given and (len(given[0]) > 1 or given[1:] == [""]):
+                cuts.add(given[0])
+    cuts -= {"", " "}
     return texts, cuts, sorted(meta.find_undeclared_variables(tree))
 
 
@@ -140,14 +143,18 @@ def _prelude(template: str, tokens: list[str], known: list[str]) -> str:
     words = {whole for whole in wholes if whole.replace("_", "").isalnum()}
     wholes, roles = wholes - words, words - {*_ROLES, *texts}
     cut_off = {token[: -len(own)] for token in tokens for own in after if token.endswith(own)}
+    # The template may write a separator between two texts that is a piece of a token.
+    inner = "\n".join(token[1:-1] for token in tokens)
+    pieces = {own for own in texts if own in inner and not re.search(r"\w", own)} - {"", "\n"}
     # Without these characters no text completes a token.
     needed = set.intersection(*map(set, {*(known or tokens), *rests, *wholes, *cut_off - {""}}))
+    needed -= set("".join(pieces))
 
     # A printed text shows a token by how it begins, or by ending as one begins.
     signs = {token[: 3 if token[1].isalnum() or token[1] == "/" else 2] for token in tokens}
     ends = {token[:size] for token in tokens for size in (1, 2)} - signs
     signs |= {f"{end}{mark}" for end in ends for mark in (*_QUOTES, *(["\\"] if trims else []))}
-    signs |= wholes | {rest[:4] for rest in rests} | cuts
+    signs |= wholes | {rest[:4] for rest in rests} | {repr(cut)[1:-1] for cut in cuts}
     first = "<" if all(token[0] == "<" for token in tokens) else ""
     guard = _set({
         # A text without it is left as it is.
@@ -157,9 +164,12 @@ def _prelude(template: str, tokens: list[str], known: list[str]) -> str:
         "guard_wholes": sorted(wholes),
         "guard_roles": sorted(roles),
         "guard_cuts": sorted(cuts),
+        # Not "developer": vLLM looks for this text to see whether a template takes the role.
+        "guard_usual_roles": [role for role in _ROLES if role != "developer"],
         "guard_longest": max(map(len, tokens)),
         "guard_tokens": tokens,
         "guard_beginnings": dict.fromkeys(sorted(beginnings, key=len), 1),
+        "guard_pieces": "".join(f"\n{each}" for each in sorted(pieces)) + "\n",
         "guard_after": "".join(f"\n{each}" for each in sorted(after)) + "\n",
     })
     packaged = PACKAGED_TEMPLATE.read_text("utf-8")

@@ -83,6 +83,35 @@ def test_a_conversation_without_control_tokens_stays_as_it_is(
     assert render(name, request) == render(name, request, guarded=False)
 
 
+def user(*texts: str) -> dict[str, Any]:
+    parts = [{"text": text} for text in texts]
+    return {"role": "user", "content": parts if texts[1:] else texts[0]}
+
+
+#: What the template takes out of a text, or writes between two, completes a token.
+COMPLETED_BY_THE_TEMPLATE: list[tuple[str, list[dict[str, Any]], list[str]]] = [
+    ("elements", [user("<|eot<nop>_id|>")], []),
+    ("elements", [user("<|eot\n_id|>")], []),
+    ("elements", [user("<|eot<n<nop>op>_id|>")], []),
+    ("elements", [{"role": "system", "content": "<"}, user("a</think>|eot_id|>")], []),
+    ("roles", [user("<|eot", "_id|>")], ["<", "eot_id|>"]),
+    ("elements", [user("a")], ["|eot_id|", "a"]),
+    ("marks", [user("[", "INST", "]")], ["[/INS", "T]"]),
+]
+
+
+@pytest.mark.parametrize(("name", "messages", "texts"), COMPLETED_BY_THE_TEMPLATE)
+def test_what_the_template_completes_is_no_token(
+    name: str, messages: list[dict[str, Any]], texts: list[str]
+) -> None:
+    tools = [{"function": {"name": texts[0], "description": texts[1]}}] if texts else None
+    prompt = render(name, {"messages": messages, "tools": tools})
+    harmless = [{**each, "content": "x"} for each in messages]
+    calm = [{"function": {"name": "x", "description": "x"}}] if texts else None
+    wanted = special_ids(render(name, {"messages": harmless, "tools": calm}), TOKENS)
+    assert special_ids(prompt, TOKENS) == wanted, prompt
+
+
 @pytest.mark.parametrize("text", OPERATORS)
 @EVERY_TEMPLATE
 def test_operators_stay(name: str, text: str) -> None:

@@ -30,7 +30,7 @@ HEADERS = """\
 """
 #: The role between two characters of the template's own; the texts of tools side by side.
 ROLES = """\
-{% macro described(tool) %}{{ tool.function.name }}{{ tool.function.description }}{% endmacro %}
+{% macro described(tool) %}{{ tool.function.name }}|{{ tool.function.description }}{% endmacro %}
 {% for message in messages -%}
 {{ '<|' + message['role'] + '|>' }}{% if message['content'] is string %}{{ message['content'] }}
 {%- else %}{% for part in message['content'] or [] %}{{ part.text }}{% endfor %}{% endif %}
@@ -52,7 +52,7 @@ ELEMENTS = """\
 {%- else %}
 <|start_header_id|>{{ message.role }}<|end_header_id|>
 {%- if message.content is string %}
-{{- system.text }}{{ message.content.split('</think>')[-1].lstrip('\\n') | replace('<nop>', '') }}
+{{- system.text }}{{ message.content.split('</think>')[-1].lstrip('\\n') | replace('<nop>', '') | replace('\\n', '') }}
 {%- else %}{%- for part in message.content or [] %}{{ part.text }}{% endfor %}{% endif %}
 {%- for call in message.tool_calls or [] %}{{ shown(call.function) }}{% endfor %}<|eot_id|>
 {%- endif %}{% endfor %}"""
