@@ -252,6 +252,8 @@ def check_pair(pair: tuple[str, str], source: random.Random) -> None:
         keyword: KINDS[keyword if keyword in KINDS else KEYWORDS[keyword].kind](source)
         for keyword in pair
     }
+    if isinstance(member.get("items"), bool):
+        member.pop("additionalItems", None)  # It means nothing there, and jsonschema fails at it.
     text = json.dumps({
         "$schema": draft, "type": "object", "properties": {"x": member}, "required": ["x"],
         "$defs": {"D": {"type": ["integer", "array", "object"]},
