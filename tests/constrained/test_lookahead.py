@@ -16,6 +16,9 @@ PATTERNS = {
     r"(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$":
         ["P1W", "P1Y2M", "PT1H2,5S", "P1YT1S", "P1DT1M", "P3D", "P1Y2M3DT4H5M6.7S", "P1M", "P1DT"],
     r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$": ["0", "-1.5", ".5", "+0."],
+    # As Pydantic writes decimals with a number of digits; their first way is optional.
+    r"^(?!^[-+.]*$)[+-]?0*(?:\d{0,8}|(?=[\d.]{1,11}0*$)\d{0,8}\.\d{0,2}0*$)":
+        ["0", "-1.5", "12345678.25"],
     r"^(?!\.)(?!.*\.\.)[a-z.]*[a-z]@(?:[a-z]+\.)+[a-z]{2,}$": ["a.b@c.de", "a@b.c.de"],
     r"^(?=.*[a-z])(?=.*\d)(?!.*[^\w!])\S{4,8}$": ["ab12", "a1!!!!!"],
     r"^(?!admin$|root$)[a-z]+$": ["admi", "rooty", "a"],

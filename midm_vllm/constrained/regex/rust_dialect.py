@@ -75,7 +75,7 @@ def rust_patterns(pattern: str, exact: bool = False) -> RustPatterns:
     """
     if len(pattern) > limits.MAX_PATTERN_LENGTH:
         raise UnsupportedPattern(f"it has more than {limits.MAX_PATTERN_LENGTH} characters")
-    node = parse(_WITHOUT_LOOKAHEADS.get(pattern, pattern))
+    node = _without_optional_end(parse(_WITHOUT_LOOKAHEADS.get(pattern, pattern)))
     singles = (_single(each) for each in walk(node) if isinstance(each, CharClass))
     characters = frozenset(chr(each) for each in singles if each is not None)
     conditions: list[str] = []
@@ -84,6 +84,26 @@ def rust_patterns(pattern: str, exact: bool = False) -> RustPatterns:
         conditions = [each for part in ahead for each in _write_conditions(part, exact)]
         node = Concat((_START, *node.parts[1 + len(ahead):]))
     return RustPatterns((*conditions, _write(node, exact)), characters)
+
+
+def _without_optional_end(node: Node) -> Node:
+    """Without what follows the last necessary part: an open end matches whatever follows.
+
+    Pydantic's decimals with a number of digits look ahead there.
+    """
+    parts = list(node.parts) if isinstance(node, Concat) else [node]
+    while len(parts) > 1 and _is_optional(parts[-1]):
+        parts.pop()
+    return Concat(tuple(parts)) if isinstance(node, Concat) else node
+
+
+def _is_optional(node: Node) -> bool:
+    """Whether a part matches the empty text, wherever it stands."""
+    if isinstance(node, Alternation):
+        return any(map(_is_optional, node.ways))
+    if isinstance(node, Concat):
+        return all(map(_is_optional, node.parts))
+    return isinstance(node, Repeat) and (node.least == 0 or _is_optional(node.part))
 
 
 def _write_conditions(lookahead: Node, exact: bool) -> list[str]:
