@@ -64,5 +64,8 @@ MAX_MEMBER_CHOICES = 64
 
 # What llguidance is asked about.
 
+#: Larger schemas are validated whatever they consist of.
+MAX_UNVALIDATED_NODES = 300
+MAX_UNVALIDATED_CHARACTERS = 20_000
 #: A grammar's text, in characters for each node that a request may cost.
 GRAMMAR_CHARACTERS_PER_NODE = 150

@@ -19,7 +19,7 @@ from llguidance import LLMatcher
 
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.compiler import SchemaCompiler
-from midm_vllm.constrained.compile.validation import validation_error
+from midm_vllm.constrained.compile.validation import skips_validation, validation_error
 from midm_vllm.constrained.json_grammar import ANY_OBJECT, json_grammar
 from midm_vllm.constrained.json_schema.findings import TOO_LARGE, Finding, Findings
 from midm_vllm.constrained.json_schema.normalization import Normalizer
@@ -212,9 +212,10 @@ def _compile_document(
     text = json.dumps(compiled, ensure_ascii=False)
     if len(text) > limits.GRAMMAR_CHARACTERS_PER_NODE * limits.MAX_NODES:
         return _unconstrained(f"{TOO_LARGE} {nodes} nodes, written out")
-    error = validation_error(text)
-    if error:
-        findings.append(Finding("schema", "$", error))
+    if not skips_validation(compiled, text, compiler.findings.nodes, compiler.other_names):
+        error = validation_error(text)
+        if error:
+            findings.append(Finding("schema", "$", error))
     if any(each.place == "$" and each.keyword == "schema" for each in findings):
         text = json.dumps(anything)
     return ToolSchema(

@@ -56,6 +56,7 @@ class SchemaCompiler:
         control_tokens: Collection[str], avoid: frozenset[str] = frozenset(),
     ) -> None:
         self.findings = Findings(limit)
+        self.other_names: set[str] = set()
         self.control_tokens = control_tokens
         self.pattern_characters: set[str] = set()
         self.unsatisfiable_at = ""

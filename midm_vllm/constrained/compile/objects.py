@@ -252,4 +252,6 @@ def _write_unnamed(compiler: SchemaCompiler, members: _Members, place: str, dept
     if not compiler.findings.charge(6 + sum(map(len, members.named)) // 10, place):
         return {}
     # llguidance would take a name that is written with escapes for another.
-    return {"patternProperties": {all_but(members.named): others}, "additionalProperties": False}
+    other_names = all_but(members.named)
+    compiler.other_names.add(other_names)
+    return {"patternProperties": {other_names: others}, "additionalProperties": False}
