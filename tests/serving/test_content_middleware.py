@@ -136,11 +136,12 @@ async def test_a_body_is_read_when_the_application_asks_for_it() -> None:
 
 
 async def test_a_large_body_does_not_stall_other_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    other_is_answered = threading.Event()
+    large_is_rewritten, other_is_answered = threading.Event(), threading.Event()
     rewrite = RequestContent.chat
 
     def slow_rewrite(self: RequestContent, body: dict[str, Any]) -> None:
         if len(body["messages"]) > 1:
+            large_is_rewritten.set()
             assert other_is_answered.wait(20)
         rewrite(self, body)
 
@@ -153,7 +154,7 @@ async def test_a_large_body_does_not_stall_other_requests(monkeypatch: pytest.Mo
             answers.append(await http.post(f"/parsed{CHAT}", json=large))
 
         tasks.start_soon(send_large)
-        await anyio.sleep(0.05)
+        assert await anyio.to_thread.run_sync(large_is_rewritten.wait, 20)
         await http.post(f"/parsed{CHAT}", json=chat(user("Q"))[1])
         other_is_answered.set()
     [answer] = answers
