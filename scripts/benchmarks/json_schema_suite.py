@@ -11,11 +11,7 @@ The suite comes with the source distribution of ``jsonschema``, which is downloa
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import subprocess
-import sys
-import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench_schemas import WAYS, Accepts
+from devtools.source_distribution import unpacked
 from rich.console import Console
 from rich.table import Table
 
-REPOSITORY = Path(__file__).parents[2]
-SUITE = "jsonschema==4.26.0"
+VERSION = "4.26.0"
 SHA256 = "0c26707e2efad8aa1bfc5b7ce170f3fccc2e4918ff85989ba9ffa9facb2be326"
 #: The suite's folder of each draft that is understood -> its ``$schema``.
 DRAFTS = {
@@ -51,28 +47,9 @@ class Case:
 
 def suite() -> Path:
     """The suite's folder of tests, downloaded unless it is there."""
-    folder = REPOSITORY / ".cache" / "json-schema-suite" / SHA256[:16]
-    tests = folder / "tests"
-    if not tests.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:",
-             "--dest", folder, SUITE], check=True,
-        )
-        [archive] = folder.glob("*.tar.gz")
-        if hashlib.sha256(archive.read_bytes()).hexdigest() != SHA256:
-            raise ValueError(f"{archive} is not the pinned {SUITE}.")
-        with tarfile.open(archive) as opened:
-            for member in opened.getmembers():
-                inside = member.name.partition("/json/tests/")[2]
-                if inside and member.isfile():
-                    file = folder / "unpacked" / inside
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    content = opened.extractfile(member)
-                    assert content is not None
-                    file.write_bytes(content.read())
-        (folder / "unpacked").rename(tests)
-    return tests
+    return unpacked(
+        "jsonschema", VERSION, SHA256, lambda name: name.partition("/json/tests/")[2]
+    )
 
 
 def cases(draft: str, place: str) -> Iterator[Case]:
