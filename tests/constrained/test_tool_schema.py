@@ -52,6 +52,10 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         one({"type": "integer", "multipleOf": 1000, "minimum": 0}),
         ['{"a": 250000}'], ['{"a": 1500}'],
     ),
+    "a pattern that counts far": (
+        one({"type": "string", "pattern": "^a{2,100000}$"}), ['{"a": "aaa"}'],
+        ['{"a": "a"}', '{"a": "a{2,100000}"}'],
+    ),
     "a pattern beside a length": (
         one({"type": "string", "pattern": "^a+$", "maxLength": 3}),
         ['{"a": "aaa"}'], ['{"a": "aaaa"}', '{"a": "b"}'],

@@ -21,22 +21,18 @@ def byte_tokenizer() -> LLTokenizer:
 @functools.lru_cache(maxsize=5000)
 def matches(pattern: str, text: str) -> bool:
     """Whether an ECMA-262 pattern matches somewhere in a text. Raises UnsupportedPattern."""
+    matcher = _matcher(pattern).deep_copy()
     data = list(json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    for each in _matchers(pattern):
-        matcher = each.deep_copy()
-        if matcher.try_consume_tokens(data) != len(data) or not matcher.is_accepting():
-            return False
-    return True
+    return matcher.try_consume_tokens(data) == len(data) and matcher.is_accepting()
 
 
 @functools.lru_cache(maxsize=500)
-def _matchers(pattern: str) -> list[LLMatcher]:
-    """Matchers for what a pattern is written as, which are copied before they are used."""
-    matchers = []
-    for each in rust_patterns(pattern, exact=True).patterns:
-        schema = json.dumps({"type": "string", "pattern": each})
-        grammar = LLMatcher.grammar_from_json_schema(schema, defaults=WHITESPACE)
-        matchers.append(LLMatcher(byte_tokenizer(), grammar, log_level=0))
-        if matchers[-1].is_error():
-            raise UnsupportedPattern(matchers[-1].get_error().splitlines()[0][:200])
-    return matchers
+def _matcher(pattern: str) -> LLMatcher:
+    """A matcher for a pattern, which is copied before it is used."""
+    patterns = [{"pattern": each} for each in rust_patterns(pattern, exact=True).patterns]
+    schema = json.dumps({"type": "string", "allOf": patterns})
+    grammar = LLMatcher.grammar_from_json_schema(schema, defaults=WHITESPACE)
+    matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
+    if matcher.is_error():
+        raise UnsupportedPattern(matcher.get_error().splitlines()[0][:200])
+    return matcher

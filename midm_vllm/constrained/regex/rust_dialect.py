@@ -10,34 +10,39 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.regex.char_sets import (
-    MISREAD_CONTROLS,
-    SETS,
-    UNICODE_ADDITIONS,
-    write_ranges,
-)
 from midm_vllm.constrained.regex.parser import (
-    Alternation,
-    Anchor,
+    Branches,
     CharClass,
-    Concat,
+    Group,
     Lookahead,
     Node,
     Repeat,
     UnsupportedPattern,
     parse,
-    walk,
 )
 
+#: What ECMA-262's shorthands match; for ``.``, what it does not.
+_SETS = {
+    "d": "0-9",
+    "w": "0-9A-Z_a-z",
+    "s": r"\u{9}-\u{d}\u{20}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}"
+         r"\u{3000}\u{feff}",
+    ".": r"\u{a}\u{d}\u{2028}\u{2029}",
+}
+#: What Python's match beside.
+_UNICODE_ADDITIONS = {"d": r"\p{Nd}", "w": r"\p{L}\p{N}\p{M}", "s": r"\x1c-\x1f\u{85}"}
+#: Control characters that JSON writes as ``\u00XX`` alone. llguidance adds quotes and backslashes
+#: to a class that has them but lacks those.
+_MISREAD_CONTROLS = r"\x00-\x07\x0b\x0e-\x1f"
+_SIGNS = {(0, None): "*", (1, None): "+", (0, 1): "?"}
 _ANY_TEXT = "(?s:.*)"
-_START = Anchor("^")
 _ANYTHING = Repeat(CharClass((".",)), 0, None)
 _LOOKS_TOO_FAR = "what must not be ahead is more than some characters in a row"
-_MAX_ROW = 20
+_MAX_ROW = 100
 #: Patterns that look ahead in the middle, as zod has one of durations, and what they match.
 _WITHOUT_LOOKAHEADS = {
     r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?"
@@ -47,16 +52,11 @@ _WITHOUT_LOOKAHEADS = {
         time=r"T(?:\d+H(?:\d+M)?(?:{0})?|\d+M(?:{0})?|{0})".format(r"\d+(?:[.,]\d+)?S"),
     ),
 }
-#: Shorthands without control characters, or with all others.
-_WITHOUT_CONTROLS = ("d", "w", "s", ".")
 
 
 @dataclass(frozen=True)
 class RustPatterns:
-    """A pattern as some that all have to match.
-
-    ``characters`` are those that the pattern names one by one.
-    """
+    """Patterns that all have to match, and the characters that are named one by one in them."""
 
     patterns: tuple[str, ...]
     characters: frozenset[str]
@@ -64,194 +64,156 @@ class RustPatterns:
 
 @functools.lru_cache(maxsize=2000)
 def rust_patterns(pattern: str, exact: bool = False) -> RustPatterns:
-    """Translate a pattern.
+    """Translate a pattern as a schema has it. Raises UnsupportedPattern.
 
-    Args:
-        pattern: As a schema has it.
-        exact: Whether to match what ECMA-262 does, and not only what Python matches too.
-
-    Raises:
-        UnsupportedPattern: It cannot be translated.
+    ``exact`` is for what ECMA-262 matches, rather than what Python matches too.
     """
     if len(pattern) > limits.MAX_PATTERN_LENGTH:
         raise UnsupportedPattern(f"it has more than {limits.MAX_PATTERN_LENGTH} characters")
-    node = _without_optional_end(parse(_WITHOUT_LOOKAHEADS.get(pattern, pattern)))
-    singles = (_single(each) for each in walk(node) if isinstance(each, CharClass))
-    characters = frozenset(chr(each) for each in singles if each is not None)
-    conditions: list[str] = []
-    if isinstance(node, Concat) and node.parts[:1] == (_START,):
-        ahead = list(itertools.takewhile(lambda part: isinstance(part, Lookahead), node.parts[1:]))
-        conditions = [each for part in ahead for each in _write_conditions(part, exact)]
-        node = Concat((_START, *node.parts[1 + len(ahead):]))
-    return RustPatterns((*conditions, _write(node, exact)), characters)
-
-
-def _without_optional_end(node: Node) -> Node:
-    """Without what follows the last necessary part: an open end matches whatever follows.
-
-    Pydantic's decimals with a number of digits look ahead there.
-    """
-    parts = list(node.parts) if isinstance(node, Concat) else [node]
+    branches = parse(_WITHOUT_LOOKAHEADS.get(pattern, pattern))
+    if len(branches) > 1:
+        return RustPatterns((_write(branches, exact),), frozenset(_characters(branches)))
+    parts = list(branches[0])
+    # An open end matches whatever follows. Pydantic's decimals look ahead there.
     while len(parts) > 1 and _is_optional(parts[-1]):
         parts.pop()
-    return Concat(tuple(parts)) if isinstance(node, Concat) else node
+    characters = frozenset(_characters((tuple(parts),)))
+    conditions: list[str] = []
+    for part in parts[1:] if parts[:1] == ["^"] else ():
+        if not isinstance(part, Lookahead):
+            break
+        del parts[1]
+        ahead = tuple(each[1:] if each[:1] == ("^",) else each for each in part.branches)
+        if part.is_negative:
+            conditions += (_write_exclusion(branch, exact) for branch in ahead)
+        else:
+            conditions.append(f"^(?:{_write(ahead, exact)})")
+    return RustPatterns((*conditions, _write((tuple(parts),), exact)), characters)
+
+
+def _characters(branches: Branches) -> Iterator[str]:
+    for part in itertools.chain(*branches):
+        match part.part if isinstance(part, Repeat) else part:
+            case Group(inner) | Lookahead(inner):
+                yield from _characters(inner)
+            case CharClass([(low, high)], False) if low == high:
+                yield chr(low)
 
 
 def _is_optional(node: Node) -> bool:
     """Whether a part matches the empty text, wherever it stands."""
-    if isinstance(node, Alternation):
-        return any(map(_is_optional, node.ways))
-    if isinstance(node, Concat):
-        return all(map(_is_optional, node.parts))
+    if isinstance(node, Group):
+        return any(all(map(_is_optional, branch)) for branch in node.branches)
     return isinstance(node, Repeat) and (node.least == 0 or _is_optional(node.part))
 
 
-def _write_conditions(lookahead: Node, exact: bool) -> list[str]:
-    """A look-ahead at the beginning as patterns of its own, all of which have to match."""
-    assert isinstance(lookahead, Lookahead)
-    if not lookahead.is_negative:
-        return [f"^(?:{_write(lookahead.part, exact)})"]
-    part = lookahead.part
-    ways = part.ways if isinstance(part, Alternation) else (part,)
-    return [_write_exclusion(way, exact) for way in ways]
-
-
-def _write_exclusion(node: Node, exact: bool) -> str:
-    """A pattern for no text that begins with what a node matches: some characters in a row."""
-    parts = [*node.parts] if isinstance(node, Concat) else [node]
-    parts = parts[1:] if parts[:1] == [_START] else parts
-    is_whole = parts[-1:] == [Anchor("$")]
-    parts = parts[:-1] if is_whole else parts
-    is_anywhere = parts[:1] == [_ANYTHING]
-    parts = parts[1:] if is_anywhere else parts
-    first = parts[0] if len(parts) == 1 else None
-    if is_whole and isinstance(first, Repeat) and first.most is None and first.least < 2 and (
-        isinstance(first.part, CharClass) and not is_anywhere
-    ):
-        other = _write_class(_negated(first.part), exact)
-        return f"^$|{other}" if first.least else other
-    row = [each for part in parts for each in _row(part)]
-    others = [_write_class(_negated(each), exact) for each in row]
-    same = [_write_class(each, exact) for each in row]
-    if is_anywhere:
-        if len(row) == 1:
-            return f"^(?:{_ANY_TEXT}{others[0]})?$" if is_whole else f"^{others[0]}*$"
-        if len(row) == 2 and row[0] == row[1] and not is_whole:
-            return f"^(?:{same[0]}?{others[0]})*{same[0]}?$"
+def _write_exclusion(branch: tuple[Node, ...], exact: bool) -> str:
+    """A pattern for no text that begins with what a branch matches: some characters in a row."""
+    is_whole = branch[-1:] == ("$",)
+    parts = branch[:-1] if is_whole else branch
+    match parts:
+        case [Repeat(CharClass() as each, least, None)] if is_whole and least < 2:
+            return f"{'^$|' if least else ''}{_write_class(_negated(each), exact)}"
+    is_anywhere = parts[:1] == (_ANYTHING,)
+    row: list[CharClass] = []
+    for part in parts[1:] if is_anywhere else parts:
+        match part:
+            case CharClass():
+                row.append(part)
+            case Repeat(CharClass() as each, least, most) if least == most and least <= _MAX_ROW:
+                row += [each] * least
+            case _:
+                raise UnsupportedPattern(_LOOKS_TOO_FAR)
+    if len(row) > _MAX_ROW or is_anywhere and len(set(row)) != 1:
         raise UnsupportedPattern(_LOOKS_TOO_FAR)
-    written = "(?s:.+)" if is_whole else "[a&&b]"  # Nothing.
-    for character, other in zip(reversed(same), reversed(others)):
-        written = f"(?:{other}{_ANY_TEXT}|{character}{written})?"
-    return f"^{written}$"
+    if not is_anywhere:
+        return f"^{_write_others([[*row, '$'] if is_whole else row], exact)}$"
+    other = _write_class(_negated(row[0]), exact)
+    fewer = f"{_write_class(row[0], exact)}{{0,{len(row) - 1}}}" if len(row) > 1 else ""
+    return f"^(?:{_ANY_TEXT}{other})?{fewer}$" if is_whole else f"^(?:{fewer}{other})*{fewer}$"
 
 
-def _negated(node: CharClass) -> CharClass:
-    return CharClass(node.items, not node.is_negated)
+def all_but(names: Iterable[str]) -> str:
+    """A pattern for all texts but these names, and but what begins like a very long one."""
+    rows: list[list[Node]] = []
+    for name in sorted(names):
+        row: list[Node] = [CharClass(((ord(each), ord(each)),)) for each in name]
+        most = limits.MAX_NAME_LENGTH
+        rows.append([*row, "$"] if len(name) <= most else row[:most])
+    return f"^{_write_others(rows, exact=True)}$"
 
 
-def _row(node: Node) -> list[CharClass]:
-    """The characters that a node matches in a row, each of a class."""
-    if isinstance(node, CharClass):
-        return [node]
-    if isinstance(node, Repeat) and isinstance(node.part, CharClass) and (
-        node.least == node.most and node.least < _MAX_ROW
-    ):
-        return [node.part] * node.least
-    raise UnsupportedPattern(_LOOKS_TOO_FAR)
+def _write_others(rows: Sequence[Sequence[Node]], exact: bool) -> str:
+    """Write what begins with none of some rows of characters, which may end with ``$``."""
+    if [] in rows:
+        return "[a&&b]"  # Nothing.
+    tails: dict[CharClass, list[Sequence[Node]]] = {}
+    for first, *tail in rows:
+        if isinstance(first, CharClass):
+            tails.setdefault(first, []).append(tail)
+    if not tails:
+        return "(?s:.+)"
+    branches = [_write_class(_negated(*tails), exact) + _ANY_TEXT]
+    branches += (_write_class(first, exact) + _write_others(tails[first], exact) for first in tails)
+    return f"(?:{'|'.join(branches)}){'' if ['$'] in rows else '?'}"
 
 
-def _write(node: Node, exact: bool) -> str:
-    if isinstance(node, CharClass):
-        return _write_class(node, exact)
-    if isinstance(node, Anchor):
-        return node.sign
-    if isinstance(node, Concat):
-        return "".join(
-            f"(?:{_write(part, exact)})" if isinstance(part, Alternation) else _write(part, exact)
-            for part in node.parts
-        )
-    if isinstance(node, Alternation):
-        return "|".join(_write(way, exact) for way in node.ways)
-    if isinstance(node, Repeat):
-        part = _write(node.part, exact)
-        part = part if isinstance(node.part, CharClass) else f"(?:{part})"
-        return part + quantifier(node.least, node.most)
+def _negated(*classes: CharClass) -> CharClass:
+    items = tuple(item for each in classes for item in each.items)
+    return CharClass(items, not classes[0].is_negated)
+
+
+def _write(branches: Branches, exact: bool) -> str:
+    return "|".join("".join(_write_part(part, exact) for part in each) for each in branches)
+
+
+def _write_part(node: Node, exact: bool) -> str:
+    match node:
+        case CharClass():
+            return _write_class(node, exact)
+        case str():
+            return node
+        case Group(branches):
+            return f"(?:{_write(branches, exact)})"
+        case Repeat(part, least, most):
+            sign = _SIGNS.get((least, most)) or f"{{{least},{'' if most is None else most}}}"
+            return _write_part(part, exact) + sign
     raise UnsupportedPattern("it looks ahead in the middle")
 
 
-def quantifier(least: int, most: int | None) -> str:
-    """The suffix of what is repeated."""
-    if (least, most) in ((0, None), (1, None), (0, 1)):
-        return {(0, None): "*", (1, None): "+", (0, 1): "?"}[least, most]
-    return f"{{{least},{'' if most is None else most}}}"
-
-
 def _write_class(node: CharClass, exact: bool) -> str:
-    single = _single(node)
-    if single is not None:
-        return write_ranges(((single, single),))
-    shorthands = {item for item in node.items if isinstance(item, str)}
-    has_both = any(item in "dws" and item.upper() in shorthands for item in shorthands)
-    if not node.items or (has_both and not node.is_negated):
+    match node:
+        case CharClass([(low, high)], False) if low == high:
+            return _escape(low)
+    if not node.is_negated and any({each, each.upper()}.issubset(node.items) for each in "dws"):
         return "(?s:.)"
     text = "".join(_write_item(item, node.is_negated, exact) for item in node.items)
-    written = f"[{'^' if node.is_negated else ''}{text}]"
-    # llguidance adds quotes and backslashes to a class with control characters that lacks them.
-    has_controls = node.is_negated or any(
-        item not in _WITHOUT_CONTROLS if isinstance(item, str) else item[0] < 0x20
-        for item in node.items
+    if node.is_negated:
+        return f"[^{text}{_MISREAD_CONTROLS}]"
+    has_controls = any(
+        item not in "dws." if isinstance(item, str) else item[0] < 0x20 for item in node.items
     )
-    return f"[{written}&&{MISREAD_CONTROLS}]" if has_controls else written
+    return f"[{text}&&[^{_MISREAD_CONTROLS}]]" if has_controls else f"[{text}]"
 
 
 def _write_item(item: tuple[int, int] | str, widen: bool, exact: bool) -> str:
     """An item inside of a class's brackets; widened, it has what Python's has, too."""
     if isinstance(item, tuple):
-        return write_ranges((item,), in_class=True)
+        low, high = map(_escape, item)
+        return low if low == high else f"{low}-{high}"
     if item[0] in "pP":
         return "\\" + item
-    if item == ".":
-        return f"[^{write_ranges(SETS['.'], in_class=True)}]"
     name = item.lower()
-    # A capital excludes: it is the wider, the fewer it excludes.
-    is_upper_bound = widen == (item == name)
-    text = write_ranges(SETS[name], in_class=True)
-    if not exact:
-        text = text + UNICODE_ADDITIONS[name] if is_upper_bound else text.removesuffix(r"\u{feff}")
-    return text if item == name else f"[^{text}]"
+    text = _SETS[name]
+    if not exact and name in _UNICODE_ADDITIONS:
+        # A capital excludes: it is the wider, the fewer it excludes.
+        is_upper_bound = widen == (item == name)
+        text = text + _UNICODE_ADDITIONS[name] if is_upper_bound else text.removesuffix(r"\u{feff}")
+    return text if item.islower() else f"[^{text}]"
 
 
-def _single(node: CharClass) -> int | None:
-    """The one character of a class, or None."""
-    codes = {code for item in node.items if isinstance(item, tuple) for code in item}
-    if node.is_negated or len(codes) != 1 or any(isinstance(item, str) for item in node.items):
-        return None
-    return codes.pop()
-
-
-def all_but(names: Iterable[str]) -> str:
-    """A pattern for every text but these names.
-
-    Of a name longer than ``limits.MAX_NAME_LENGTH``, all that begin as it does are excluded.
-    """
-    tree: dict[str, dict[str, object]] = {}
-    for name in sorted(names):
-        node: dict[str, object] = tree  # type: ignore[assignment]
-        for character in name[:limits.MAX_NAME_LENGTH]:
-            node = node.setdefault(character, {})  # type: ignore[assignment]
-        node["long" if len(name) > limits.MAX_NAME_LENGTH else "end"] = {}
-    return f"^{_all_but_branch(tree)}$"  # type: ignore[arg-type]
-
-
-def _all_but_branch(node: dict[str, object]) -> str:
-    if "long" in node:
-        return r"[a&&b]"  # Nothing.
-    characters = [character for character in node if character != "end"]
-    if not characters:
-        return "(?s:.+)"
-    excluded = CharClass(tuple((ord(each), ord(each)) for each in characters), is_negated=True)
-    ways = [f"{_write_class(excluded, exact=True)}{_ANY_TEXT}"] + [
-        write_ranges(((ord(each), ord(each)),)) + _all_but_branch(node[each])  # type: ignore
-        for each in characters
-    ]
-    return f"(?:{'|'.join(ways)}){'' if 'end' in node else '?'}"
+def _escape(code: int) -> str:
+    character = chr(code)
+    if character.isalnum() and code < 0x3400 or 0xAC00 <= code <= 0xD7A3:
+        return character
+    return f"\\{character}" if character in r"\^$.|?*+()[]{}-&~#/" else f"\\u{{{code:x}}}"
