@@ -6,25 +6,22 @@ accepted. The server, ``midm-vllm doctor`` and the benchmarks all ask here.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
-import re
-from collections.abc import Collection
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
-from llguidance import LLMatcher
+from cachetools import LRUCache, cached
 
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.compiler import SchemaCompiler
-from midm_vllm.constrained.compile.validation import skips_validation, validation_error
-from midm_vllm.constrained.json_grammar import ANY_OBJECT, json_grammar
+from midm_vllm.constrained.compile.validation import validation_error
+from midm_vllm.constrained.json_grammar import ANY_OBJECT, ANY_OBJECT_GRAMMAR, accepts, json_grammar
 from midm_vllm.constrained.json_schema.findings import TOO_LARGE, Finding, Findings
+from midm_vllm.constrained.json_schema.intersection import intersect
 from midm_vllm.constrained.json_schema.normalization import Normalizer
-from midm_vllm.constrained.lru_cache import LRUCache
-from midm_vllm.constrained.regex.matching import byte_tokenizer
 
 logger = logging.getLogger("vllm.midm_vllm.schemas")
 
@@ -37,13 +34,11 @@ class ToolSchema:
         grammar: What follows ``%json`` in a grammar of llguidance.
         findings: What of the schema is not enforced. Without any, nothing invalid is accepted.
         nodes: The cost, of the ``limits.MAX_NODES`` of a request.
-        pattern_characters: The characters that patterns of the schema name one by one.
     """
 
     grammar: str
     findings: tuple[Finding, ...]
     nodes: int
-    pattern_characters: frozenset[str] = frozenset()
 
     @property
     def is_exact(self) -> bool:
@@ -60,23 +55,9 @@ class ToolSchema:
         """Whether nothing at all is enforced, but that arguments are an object."""
         return any(each.keyword == "schema" and each.place == "$" for each in self.findings)
 
-    def may_spell(self, control_tokens: frozenset[str]) -> bool:
-        """Whether a text that is demanded may have a control token in it."""
-        if _any_of(control_tokens).search(self.grammar.replace("\\", "")):
-            return True
-        return bool(self.pattern_characters) and any(
-            self.pattern_characters.issuperset(token) for token in control_tokens
-        )
-
     def accepts(self, text: str) -> bool:
         """Whether the model could write this text as the arguments."""
-        try:
-            data = text.encode()
-        except UnicodeEncodeError:
-            return False
-        grammar = f"start: args\nargs: %json {self.grammar}"
-        matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
-        return bool(matcher.try_consume_tokens(list(data)) == len(data) and matcher.is_accepting())
+        return accepts(self.grammar, text)
 
 
 class RequestSchemas:
@@ -123,14 +104,31 @@ def compile_parameters(
     """
     if parameters is None or parameters == {}:
         parameters = {"type": "object", "properties": {}}
-    return _compile_cached(parameters, nodes, control_tokens, is_arguments=True)
+    return compile_schema(parameters, nodes, control_tokens, is_arguments=True)
 
 
 def compile_schema(
-    schema: Any, nodes: int = limits.MAX_NODES, control_tokens: frozenset[str] = frozenset()
+    schema: Any, nodes: int = limits.MAX_NODES, control_tokens: frozenset[str] = frozenset(),
+    is_arguments: bool = False,
 ) -> ToolSchema:
     """Compile the schema of any value, as of an answer's format."""
-    return _compile_cached(schema, nodes, control_tokens, is_arguments=False)
+    try:
+        text = json.dumps(schema, ensure_ascii=False)
+        text.encode()
+    except (RecursionError, UnicodeEncodeError, TypeError, ValueError):
+        return _unconstrained("it nests too deep, or is no JSON")
+    cost = limits.NODES_PER_TOOL + len(text) // limits.CHARACTERS_PER_NODE
+    if nodes <= cost:
+        return _unconstrained(f"{TOO_LARGE} {nodes} nodes")
+    # What is left differs from request to request; agents send the same schemas with each.
+    compiled = _compile(text, max(nodes, limits.MAX_NODES) - cost, is_arguments, control_tokens)
+    if compiled.nodes + cost > nodes:
+        compiled = _compile(text, nodes - cost, is_arguments, control_tokens)
+    return replace(compiled, nodes=compiled.nodes + cost)
+
+
+def _key(text: str, *arguments: Any) -> tuple[Any, ...]:
+    return (hashlib.sha256(text.encode()).digest(), *arguments)
 
 
 def _size(compiled: ToolSchema) -> int:
@@ -139,41 +137,9 @@ def _size(compiled: ToolSchema) -> int:
     return len(compiled.grammar) + found + 1000
 
 
-#: Agents send the same schemas with every request.
-_compiled: LRUCache[ToolSchema] = LRUCache(limits.CACHE_SIZE, _size)
-
-
-def _compile_cached(
-    schema: Any, nodes: int, control_tokens: frozenset[str], is_arguments: bool
-) -> ToolSchema:
-    if nodes <= limits.NODES_PER_TOOL:
-        return _unconstrained(f"{TOO_LARGE} {nodes} nodes")
-    try:
-        text = json.dumps(schema, ensure_ascii=False)
-        digest = hashlib.sha256(text.encode()).digest()
-    except (RecursionError, UnicodeEncodeError, TypeError, ValueError):
-        return _unconstrained("it nests too deep, or is no JSON")
-    cost = limits.NODES_PER_TOOL + len(text) // limits.CHARACTERS_PER_NODE
-    if cost > nodes:
-        return _unconstrained(f"{TOO_LARGE} {nodes} nodes")
-
-    def compiled_with(tokens: frozenset[str]) -> ToolSchema:
-        key = (digest, is_arguments, tokens)
-        found = _compiled.get((*key, None))
-        if found is None or found.nodes > nodes:
-            found = _compiled.get((*key, nodes))
-        if found is None:
-            found = _compile(text, nodes - cost, is_arguments, tokens)
-            found = replace(found, nodes=found.nodes + cost)
-            _compiled.put((*key, nodes if found.is_too_large else None), found)
-        return found
-
-    found = compiled_with(frozenset())
-    return compiled_with(control_tokens) if found.may_spell(control_tokens) else found
-
-
+@cached(LRUCache(limits.CACHE_SIZE, _size), _key, Lock())
 def _compile(
-    text: str, nodes: int, is_arguments: bool, control_tokens: Collection[str]
+    text: str, nodes: int, is_arguments: bool, control_tokens: frozenset[str]
 ) -> ToolSchema:
     try:
         return _compile_document(text, nodes, is_arguments, control_tokens)
@@ -183,7 +149,7 @@ def _compile(
 
 
 def _compile_document(
-    text: str, nodes: int, is_arguments: bool, control_tokens: Collection[str]
+    text: str, nodes: int, is_arguments: bool, control_tokens: frozenset[str]
 ) -> ToolSchema:
     document = json.loads(text)
     if not isinstance(document, (dict, bool)):
@@ -192,9 +158,8 @@ def _compile_document(
     root = normalizer.root()
     if is_arguments:
         root = _objects_only(root)
-        if root is False and document is not False:
-            kind = document.get("type") if isinstance(document, dict) else None
-            return _unconstrained(f"a function's parameters are an object, not {kind!r:.40}")
+        if root is False:
+            return _unconstrained("no object is valid by it, and a function's arguments are one")
     tracks_evaluated = '"unevaluated' in text
     compiler = SchemaCompiler(normalizer, root, nodes, tracks_evaluated, control_tokens)
     if compiler.endless:
@@ -212,35 +177,27 @@ def _compile_document(
     text = json.dumps(compiled, ensure_ascii=False)
     if len(text) > limits.GRAMMAR_CHARACTERS_PER_NODE * limits.MAX_NODES:
         return _unconstrained(f"{TOO_LARGE} {nodes} nodes, written out")
-    if not skips_validation(compiled, text, compiler.findings.nodes, compiler.other_names):
+    is_large = (
+        compiler.findings.nodes > limits.MAX_UNVALIDATED_NODES
+        or len(text) > limits.MAX_UNVALIDATED_CHARACTERS
+    )
+    if is_large or compiler.needs_validation:
         error = validation_error(text)
         if error:
             findings.append(Finding("schema", "$", error))
     if any(each.place == "$" and each.keyword == "schema" for each in findings):
         text = json.dumps(anything)
-    return ToolSchema(
-        json_grammar(text), tuple(findings), compiler.findings.nodes,
-        frozenset(compiler.pattern_characters),
-    )
+    return ToolSchema(json_grammar(text), tuple(findings), compiler.findings.nodes)
 
 
 def _objects_only(root: Any) -> Any:
     """A normalized schema's objects; those of a function without parameters are ``{}``."""
-    if isinstance(root, bool):
-        return {"type": ["object"]} if root else False
-    if "object" not in root.get("type", ("object",)):
-        return False
-    if root.get("properties") == {} and root.keys() <= {"type", "properties", "required"}:
+    if not isinstance(root, bool) and root.get("properties") == {} and (
+        root.keys() <= {"type", "properties", "required"}
+    ):
         root = {**root, "additionalProperties": False}
-    return {**root, "type": ["object"]}
+    return intersect(root, {"type": ["object"]})
 
 
 def _unconstrained(reason: str) -> ToolSchema:
-    finding = Finding("schema", "$", reason)
-    return ToolSchema(json_grammar(json.dumps(ANY_OBJECT)), (finding,), 1)
-
-
-@functools.lru_cache(maxsize=8)
-def _any_of(texts: frozenset[str]) -> re.Pattern[str]:
-    """Finds one of these texts; of none, nothing."""
-    return re.compile("|".join(map(re.escape, sorted(texts))) or "(?!)")
+    return ToolSchema(ANY_OBJECT_GRAMMAR, (Finding("schema", "$", reason),), 1)

@@ -40,13 +40,15 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "no parameters": (None, ["{}"], ['{"a": 1}']),
     "no parameters either": ({}, ["{}"], ['{"a": 1}']),
     "a step": (one({"type": "integer", "multipleOf": 3}), ['{"a": 33}'], ['{"a": 34}']),
-    "a large step": (
-        one({"type": "integer", "multipleOf": 3600, "minimum": -3600, "maximum": 86_400}),
-        ['{"a": -3600}', '{"a": 0}', '{"a": 86400}'], ['{"a": 3601}', '{"a": 90000}'],
+    "two steps": (
+        one({"type": "number", "multipleOf": 1.5, "allOf": [{"multipleOf": 2}]}),
+        ['{"a": 0}', '{"a": 6}'], ['{"a": 2}', '{"a": 1.5}', '{"a": 3}'],
     ),
-    "a large step with a fraction": (
-        one({"type": "number", "multipleOf": 997.5, "exclusiveMinimum": 0, "maximum": 2000}),
-        ['{"a": 997.5}', '{"a": 1995}'], ['{"a": 0}', '{"a": 998}'],
+    "listed values beside conditions": (
+        one({"enum": ["a", "abc", 1, 7, None, [], [1]], "minLength": 2, "maximum": 3,
+             "minItems": 1}),
+        ['{"a": "abc"}', '{"a": 1}', '{"a": null}', '{"a": [1]}'],
+        ['{"a": "a"}', '{"a": 7}', '{"a": []}'],
     ),
     "a step of tens": (
         one({"type": "integer", "multipleOf": 1000, "minimum": 0}),
@@ -416,9 +418,13 @@ FREE: list[tuple[Any, str, str, str]] = [
     ({"properties": {"a": {"type": "integer"}}, "required": ["b"], "additionalProperties": False},
      "'schema' at $.b: no value", '{"b": 1}', "[]"),
     ({"anyOf": [{"type": "string"}, {"type": "array"}]}, "'schema' at $: no value", "{}", "[]"),
-    ({"enum": [None, 1]}, "'schema' at $: no value", "{}", "[]"),
-    (one({"enum": ["a", None], "minLength": 3, "type": "string"}), "'schema' at $.a", '{"a": 1}',
-     '{"b": 1}'),
+    ({"enum": [None, 1]}, "'schema' at $: no object", "{}", "[]"),
+    (one({"enum": ["a", None], "minLength": 3, "type": "string"}), "'schema' at $.a: no value",
+     '{"a": 1}', "[]"),
+    (one({"pattern": "^a", "maxLength": 0, "type": "string"}), "'schema' at $.a: no value",
+     '{"a": 1}', "[]"),
+    (one({"type": "integer", "multipleOf": 3600, "maximum": 86_400}), "'multipleOf' at $.a",
+     '{"a": 1}', '{"a": 90000}'),
     (members(properties={"b": {}}, required=["c"], additionalProperties=False, maxProperties=1),
      "'schema' at $.c: no value", '{"a": 1}', "[]"),
     (members(properties=None, **{"if": {"required": ["a"]}, "then": {"required": ["b"]}}),
@@ -522,7 +528,7 @@ def test_one_large_place_leaves_the_rest_enforced() -> None:
     schema["properties"]["b"] = {"type": "integer"}
     read = compile_parameters(schema)
     assert [finding.place for finding in read.findings] == ["$.a"]
-    assert read.accepts('{"a": 1, "b": 2}') and not read.accepts('{"a": 1, "b": "x"}')
+    assert read.accepts('{"a": "x", "b": 2}') and not read.accepts('{"a": "x", "b": "x"}')
 
 
 def test_tools_without_end_cost_no_more_than_a_request_may() -> None:

@@ -11,7 +11,7 @@ that is written has all its members' names.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from midm_vllm.constrained import limits
@@ -48,17 +48,17 @@ class SchemaCompiler:
     Attributes:
         root: The result.
         findings: What it does not enforce, and what it cost.
+        needs_validation: Whether llguidance might reject the result.
         endless: References that lead back to themselves. Compile again with these to avoid.
     """
 
     def __init__(
         self, normalizer: Normalizer, root: Any, limit: int, tracks_evaluated: bool,
-        control_tokens: Collection[str], avoid: frozenset[str] = frozenset(),
+        control_tokens: frozenset[str], avoid: frozenset[str] = frozenset(),
     ) -> None:
         self.findings = Findings(limit)
-        self.other_names: set[str] = set()
         self.control_tokens = control_tokens
-        self.pattern_characters: set[str] = set()
+        self.needs_validation = False
         self.unsatisfiable_at = ""
         self._normalizer = normalizer
         self._tracks_evaluated = tracks_evaluated
@@ -68,6 +68,7 @@ class SchemaCompiler:
         self._pending: list[str] = []
         compiled = self.compile_subschema(root, "$", -1)
         definitions = {}
+        self.needs_validation |= bool(self._pending)
         while self._pending:
             key = self._pending.pop()
             definitions[key] = self.compile_subschema(

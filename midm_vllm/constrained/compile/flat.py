@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, Any
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.numbers import number_ways
 from midm_vllm.constrained.compile.objects import object_ways
-from midm_vllm.constrained.compile.strings import (
-    contains_control_token,
-    string_ways,
-    write_counts,
-)
-from midm_vllm.constrained.compile.validation import part_error
-from midm_vllm.constrained.json_grammar import Schema
+from midm_vllm.constrained.compile.strings import has_control_token, string_ways, write_counts
+from midm_vllm.constrained.json_grammar import Schema, accepts
 from midm_vllm.constrained.json_schema.intersection import is_unsatisfiable
 from midm_vllm.constrained.json_schema.keywords import (
+    EVALUATED,
     OF_ARRAYS,
     OF_NUMBERS,
     OF_OBJECTS,
@@ -40,6 +36,8 @@ def compile_flat(compiler: SchemaCompiler, schema: Any, place: str, depth: int) 
         return _typed({}, schema["type"])
     if is_unsatisfiable(schema):
         return False
+    if "enum" in schema:
+        return _compile_values(compiler, schema, place, depth)
     for keyword in not_understood(frozenset(schema)):
         compiler.findings.report(keyword, place, "it is not enforced beside the others there")
         schema = {key: value for key, value in schema.items() if key != keyword}
@@ -47,43 +45,34 @@ def compile_flat(compiler: SchemaCompiler, schema: Any, place: str, depth: int) 
     rest: Schema = {}
     ways: list[Schema] = []
     for names, written in _ways_by_type(compiler, schema, types, place, depth):
-        if len(written) == 1 and "enum" not in written[0]:
+        if len(written) == 1:
             rest |= written[0]
             continue
         own = [name for name in types if name in names]
         types = [name for name in types if name not in names]
-        ways += [each if "enum" in each else _typed(each, own) for each in written]
-    conditions = [
-        compile_flat(compiler, each, place, depth) for each in schema.get("allOf", ())
-    ]
-    if "enum" in schema:
-        wanted = frozenset(schema.get("type", TYPES))
-        typed = [each for each in schema["enum"] if not wanted.isdisjoint(types_of_value(each))]
-        values = _writable_values(compiler, typed, place)
-        if values is not None and not values:
-            return False
-        if values is not None and not ways:
-            rest["enum"] = values
-        elif values is not None:
-            conditions.append({"enum": values})
+        ways += [_typed(each, own) for each in written]
     if types:
         is_restricted = "type" in schema or len(types) < len(TYPES)
         ways.append(_typed(rest, types if is_restricted else None))
-    if not ways or False in conditions:
-        return False
-    compiled: Schema = ways[0] if len(ways) == 1 else {"anyOf": ways}
-    conditions = [each for each in conditions if each is not True and each]
-    if conditions:
-        has_choice = "anyOf" in compiled
-        alone, inner = ({}, [compiled]) if has_choice else (compiled, compiled.get("allOf", []))
-        compiled = {**alone, "allOf": [*inner, *conditions]}
-    is_combined = not compiled.keys() <= {"type", "enum"} and (conditions or "enum" in rest)
-    if is_combined and schema.keys().isdisjoint(OF_ARRAYS | OF_OBJECTS):
-        error = part_error(json.dumps(compiled, ensure_ascii=False))
-        if error:
-            compiler.findings.report("schema", place, error)
-            return {}
-    return compiled
+    return {"anyOf": ways} if len(ways) > 1 else ways[0] if ways else False
+
+
+def _compile_values(compiler: SchemaCompiler, schema: Schema, place: str, depth: int) -> Any:
+    """Compile listed values: those that are valid by the rest of the schema."""
+    values = _writable_values(compiler, schema["enum"], place)
+    types = {name for value in schema["enum"] for name in types_of_value(value)}
+    rest = {key: value for key, value in schema.items() if key not in ("enum", EVALUATED)}
+    restriction = compile_flat(compiler, {**rest, "type": sorted(types)}, place, depth)
+    if values is None:
+        return restriction
+    if restriction is not False and rest:
+        text = json.dumps(restriction)
+        try:
+            values = [each for each in values if accepts(text, json.dumps(each, ensure_ascii=False))]
+        except ValueError as error:
+            compiler.findings.report("enum", place, str(error))
+            return restriction
+    return {"enum": values} if values and restriction is not False else False
 
 
 def _typed(schema: Schema, types: Sequence[str] | None) -> Schema:
@@ -118,6 +107,7 @@ def _array_ways(compiler: SchemaCompiler, schema: Schema, place: str, depth: int
         for number, item in enumerate(schema.get("prefixItems", ()))
     ]
     if first:
+        compiler.needs_validation = True
         written["prefixItems"] = first
     items = schema.get("items", True)
     if items is not True:
@@ -142,11 +132,8 @@ def _writable_values(
             "no grammar writes numbers of more than 53 bits exactly",
         )
         return None
-    if compiler.control_tokens and contains_control_token(
-        compiler, "enum", json.dumps(exact, ensure_ascii=False), place
-    ):
-        return None
-    return exact
+    text = json.dumps(exact, ensure_ascii=False)
+    return None if has_control_token(compiler, "enum", text, place) else exact
 
 
 def _is_exact(value: Any) -> bool:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.json_grammar import Schema
-from midm_vllm.constrained.json_schema.values import as_number
 
 if TYPE_CHECKING:
     from midm_vllm.constrained.compile.compiler import SchemaCompiler
@@ -36,21 +35,16 @@ def number_ways(
         _exclude_whole_bounds(bounds)
     if _is_empty(bounds, is_integer):
         return []
-    if "multipleOf" not in schema:
-        return [bounds]
-    step = schema["multipleOf"]
-    low, high = _range(bounds)
-    if 1e-9 <= step <= 1e9:
-        if _is_counted(step, bounds):
-            cost = max(10 if bounds else 1, _units(step) // 10)
-            is_affordable = compiler.findings.charge(cost, place)
-            return [{**bounds, "multipleOf": step} if is_affordable else bounds]
-        if (high - low) / step <= limits.MAX_MULTIPLES:
-            multiples = _multiples(step, bounds, is_integer)
-            if compiler.findings.charge(len(multiples), place):
-                return [{"enum": multiples}] if multiples else []
-            return [bounds]
-    compiler.findings.report("multipleOf", place, "it is no step that a grammar can count")
+    step = schema.get("multipleOf")
+    if step is None:
+        pass
+    elif not 1e-9 <= step <= 1e9 or not _is_counted(step, bounds):
+        compiler.findings.report("multipleOf", place, "it is no step that a grammar can count")
+    elif compiler.findings.charge(max(10 if bounds else 1, _units(step) // 10), place):
+        bounds["multipleOf"] = step
+    compiler.needs_validation |= any(
+        not isinstance(each, int) or abs(each) >= 10**9 for each in bounds.values()
+    ) or "multipleOf" in bounds
     return [bounds]
 
 
@@ -97,18 +91,6 @@ def _is_counted(step: float, bounds: Schema) -> bool:
         or units <= 1000 and rest <= 10
         or units <= 4000 and low <= 0 and high == math.inf
     )
-
-
-def _multiples(step: float, bounds: Schema, is_integer: bool) -> list[float]:
-    low, high = _range(bounds)
-    exact = Decimal(repr(step))
-    counts = range(math.floor(low / step) - 1, math.ceil(high / step) + 2)
-    found = [as_number(float(count * exact)) for count in counts]
-    return [
-        each for each in found
-        if each is not None and _is_within(each, bounds)
-        and (not is_integer or isinstance(each, int))
-    ]
 
 
 def _range(bounds: Schema) -> tuple[float, float]:

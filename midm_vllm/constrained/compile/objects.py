@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.compile.strings import contains_control_token, translate_pattern
+from midm_vllm.constrained.compile.strings import has_control_token, translate_pattern
 from midm_vllm.constrained.compile.validation import part_error
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.disjointness import follow
@@ -85,7 +85,7 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
         except UnsupportedPattern as error:
             compiler.findings.report("patternProperties", place, str(error))
             named[name] = properties.get(name, True)
-        if contains_control_token(compiler, "properties", name, place):
+        if has_control_token(compiler, "properties", name, place):
             return _Members({})
     members = _Members(named, required, patterns, readable.get("additionalProperties", True))
     if "additionalProperties" in readable or "propertyNames" in schema:
@@ -150,9 +150,9 @@ def _restrict_names(
 def _pattern_of_names(names: Schema, conditions: frozenset[str]) -> str | None:
     if conditions <= _LENGTHS:
         return rf"^[\s\S]{{{names.get('minLength', 0)},{names.get('maxLength', '')}}}$"
-    if conditions == {"format"} and names["format"] == "uuid":
+    if conditions == {"format"} and names["format"] == ["uuid"]:
         return UUID
-    return str(names["pattern"]) if conditions == {"pattern"} else None
+    return names["pattern"][0] if conditions == {"pattern"} and len(names["pattern"]) == 1 else None
 
 
 def _keep_names(
@@ -243,6 +243,7 @@ def _write_unnamed(compiler: SchemaCompiler, members: _Members, place: str, dept
         error = part_error(json.dumps(names))
         if error:
             compiler.findings.report("patternProperties", place, error)
+        compiler.needs_validation = True
         return {} if error else written
     if members.others is False or sum(map(len, members.named)) > limits.MAX_NAMES:
         return {"additionalProperties": False}
@@ -252,6 +253,4 @@ def _write_unnamed(compiler: SchemaCompiler, members: _Members, place: str, dept
     if not compiler.findings.charge(6 + sum(map(len, members.named)) // 10, place):
         return {}
     # llguidance would take a name that is written with escapes for another.
-    other_names = all_but(members.named)
-    compiler.other_names.add(other_names)
-    return {"patternProperties": {other_names: others}, "additionalProperties": False}
+    return {"patternProperties": {all_but(members.named): others}, "additionalProperties": False}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import re
 from typing import TYPE_CHECKING
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.compile.validation import part_error
+from midm_vllm.constrained.compile.validation import UNSATISFIABLE, part_error
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.formats import FORMATS
 from midm_vllm.constrained.json_schema.keywords import EXCLUDED_TEXTS
@@ -22,26 +24,26 @@ def string_ways(compiler: SchemaCompiler, schema: Schema, place: str) -> list[Sc
     lengths = write_counts(compiler, schema, place, "Length", limits.MAX_COUNTED)
     if lengths.get("minLength", 0) > lengths.get("maxLength", limits.MAX_COUNTED):
         return []
-    written = dict(lengths)
-    patterns: list[str] = []
-    if "pattern" in schema:
-        found = translate_pattern(compiler, "pattern", schema["pattern"], place)
-        patterns += found.patterns if found else ()
-    if "format" in schema:
-        described = FORMATS[schema["format"]]
+    conditions: list[Schema] = []
+    for pattern in schema.get("pattern", ()):
+        found = translate_pattern(compiler, "pattern", pattern, place)
+        conditions += ({"pattern": each} for each in (found.patterns if found else ()))
+    for name in schema.get("format", ()):
+        described = FORMATS[name]
         if compiler.findings.charge(described.nodes, place):
-            patterns += described.patterns
-            if described.name:
-                written["format"] = described.name
-    if EXCLUDED_TEXTS in schema:
-        patterns.append(all_but(schema[EXCLUDED_TEXTS]))
-    if patterns:
-        written["pattern"], *others = patterns
-        if others:
-            written["allOf"] = [{"pattern": other} for other in others]
-    if written == lengths:
+            conditions += ({"pattern": each} for each in described.patterns)
+            conditions += [{"format": described.name}] if described.name else []
+    excluded = schema.get(EXCLUDED_TEXTS, ())
+    if excluded and compiler.findings.charge(sum(map(len, excluded)) // 10, place):
+        conditions.append({"pattern": all_but(excluded)})
+    if not conditions:
         return [lengths]
+    written = {**lengths, **conditions[0]}
+    if len(conditions) > 1:
+        written["allOf"] = conditions[1:]
     error = part_error(json.dumps({"type": "string", **written}, ensure_ascii=False))
+    if error.startswith(UNSATISFIABLE):
+        return []
     if error:
         compiler.findings.report("pattern", place, error)
         compiler.findings.charge(limits.NODES_PER_REJECTED, place)
@@ -61,33 +63,29 @@ def translate_pattern(
     except (UnsupportedPattern, RecursionError) as error:
         compiler.findings.report(keyword, place, str(error) or "its groups nest too deep")
         return None
-    compiler.pattern_characters |= found.characters
     # Where a pattern demands the text of such a token, llguidance forces the token itself, which no
     # grammar allows, and the request would fail.
-    for token in compiler.control_tokens:
-        if found.characters.issuperset(token):
-            report_control_token(compiler, keyword, place, token)
-            return None
+    spelled = filter(found.characters.issuperset, compiler.control_tokens)
+    if has_control_token(compiler, keyword, next(spelled, ""), place):
+        return None
     compiler.findings.charge(sum(map(len, found.patterns[:-1])) // 40, place)
     return found
 
 
-def contains_control_token(
-    compiler: SchemaCompiler, keyword: str, text: str, place: str
-) -> bool:
+def has_control_token(compiler: SchemaCompiler, keyword: str, text: str, place: str) -> bool:
     """Whether a text has a control token in it; if so, a finding says it."""
-    token = next((token for token in compiler.control_tokens if token in text), "")
-    if token:
-        report_control_token(compiler, keyword, place, token)
-    return bool(token)
+    found = _any_of(compiler.control_tokens).search(text)
+    if found:
+        compiler.findings.report(
+            keyword, place, f"it has {found[0]} in it, which is a control token of this model's"
+        )
+    return bool(found)
 
 
-def report_control_token(
-    compiler: SchemaCompiler, keyword: str, place: str, token: str
-) -> None:
-    compiler.findings.report(
-        keyword, place, f"it has {token} in it, which is a control token of this model's"
-    )
+@functools.lru_cache(maxsize=8)
+def _any_of(texts: frozenset[str]) -> re.Pattern[str]:
+    """Finds one of these texts; of none, nothing."""
+    return re.compile("|".join(map(re.escape, sorted(texts))) or "(?!)")
 
 
 def write_counts(

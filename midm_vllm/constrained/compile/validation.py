@@ -1,22 +1,18 @@
 """Compiled schemas, validated with llguidance.
 
 llguidance rejects a schema as a whole, so its strings and patterns of names are validated one by
-one when they are compiled. Validating all takes as long as compiling, and is skipped for schemas
-of plain keywords.
+one when they are compiled. Validating all takes as long as compiling, and is skipped where no
+``SchemaCompiler.needs_validation`` asks for it.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Collection
-from typing import Any
 
 from llguidance import LLMatcher, LLParserLimits
 
-from midm_vllm.constrained import limits
-from midm_vllm.constrained.json_grammar import WHITESPACE, Schema
-from midm_vllm.constrained.regex.matching import byte_tokenizer
+from midm_vllm.constrained.json_grammar import WHITESPACE, byte_tokenizer
 
 #: A fraction of what vLLM's engine allows, so that reading ends soon, and no mask comes near it.
 _LIMITS = LLParserLimits(
@@ -25,11 +21,8 @@ _LIMITS = LLParserLimits(
 )
 # Where llguidance's message says where in the grammar it stopped.
 _where = re.compile(r"^at [^:]*: (?:failed to compile JSON schema: )?")
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_PLAIN = frozenset(_BOUNDS) | {
-    "type", "enum", "properties", "required", "additionalProperties", "patternProperties", "items",
-    "minItems", "maxItems", "anyOf", "minLength", "maxLength", "pattern", "format", "allOf",
-}
+#: How the message begins where no value is valid.
+UNSATISFIABLE = "Unsatisfiable schema"
 
 
 def validation_error(text: str) -> str:
@@ -53,38 +46,3 @@ def validation_error(text: str) -> str:
 def part_error(text: str) -> str:
     """The same for a part of a schema, which others have, too."""
     return validation_error(text)
-
-
-def skips_validation(schema: Schema, text: str, nodes: int, other_names: Collection[str]) -> bool:
-    """Whether llguidance certainly accepts a compiled schema, by what it consists of.
-
-    Args:
-        schema: The schema.
-        text: The same as JSON text.
-        nodes: What it cost.
-        other_names: Patterns that were made for the names of further members.
-    """
-    return (
-        nodes <= limits.MAX_UNVALIDATED_NODES
-        and len(text) <= limits.MAX_UNVALIDATED_CHARACTERS
-        and _is_plain(schema, other_names)
-    )
-
-
-def _is_plain(schema: Any, other_names: Collection[str]) -> bool:
-    if isinstance(schema, bool) or "enum" in schema and schema.keys() <= {"enum", "type"}:
-        return True
-    bounds = [schema[key] for key in _BOUNDS if key in schema]
-    parts = [schema[key] for key in ("items", "additionalProperties") if key in schema]
-    return (
-        schema.keys() <= _PLAIN
-        and "enum" not in schema
-        and schema.get("patternProperties", {}).keys() <= other_names
-        and all(isinstance(each, int) and abs(each) < 10**9 for each in bounds)
-        and all(
-            _is_plain(each, other_names) for each in (
-                *parts, *schema.get("anyOf", ()), *schema.get("properties", {}).values(),
-                *schema.get("patternProperties", {}).values(),
-            )
-        )
-    )

@@ -1,18 +1,24 @@
 """Two flat schemas that both have to hold, as one: ``allOf`` without ``allOf``.
 
-Keywords are intersected one by one. What cannot be (two patterns) stays side by side in an
-``allOf`` of conditions, which llguidance intersects. Combining keywords are multiplied out before.
+Keywords are intersected one by one. Combining keywords are multiplied out before.
 
 Where a document has ``unevaluated…``, a flat schema carries what it evaluates, as ``EVALUATED``.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import gcd, inf, lcm
 from typing import Any
 
 from midm_vllm.constrained.json_grammar import Schema
-from midm_vllm.constrained.json_schema.keywords import EVALUATED, EXCLUDED_TEXTS
-from midm_vllm.constrained.json_schema.values import are_equal, canonical
+from midm_vllm.constrained.json_schema.keywords import EVALUATED, EXCLUDED_TEXTS, TYPES
+from midm_vllm.constrained.json_schema.values import (
+    are_equal,
+    as_number,
+    canonical,
+    types_of_value,
+)
 from midm_vllm.constrained.regex.matching import matches
 from midm_vllm.constrained.regex.parser import UnsupportedPattern
 
@@ -21,7 +27,8 @@ _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties
 _OF_MEMBERS = (
     "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
 )
-_OF_ITEMS = ("items", "prefixItems")
+#: Keywords whose values all have to hold.
+_LISTS = ("pattern", "format", EXCLUDED_TEXTS)
 
 
 def intersect(one: Any, other: Any) -> Any:
@@ -30,32 +37,38 @@ def intersect(one: Any, other: Any) -> Any:
         return False
     if one is True or other is True:
         return other if one is True else one
-    result = {
-        key: value for key, value in one.items() if key not in _OF_MEMBERS and key not in _OF_ITEMS
-    }
-    for key, value in other.items():
-        if key in _OF_MEMBERS or key in _OF_ITEMS:
-            continue
-        if key not in result:
-            result[key] = value
-        elif key == EVALUATED:
-            result[key] = _union_of_evaluated(result[key], value)
+    result = {key: one.get(key, other.get(key)) for key in (*one, *other)}
+    for key in one.keys() & other.keys():
+        mine, theirs = one[key], other[key]
+        if key == EVALUATED:
+            result[key] = _union_of_evaluated(mine, theirs)
         elif key == "type":
-            result[key] = _common_types(result[key], value)
-        elif key in _UPPER:
-            result[key] = min(value, result[key])
-        elif key in _LOWER:
-            result[key] = max(value, result[key])
+            result[key] = _common_types(mine, theirs)
         elif key == "enum":
-            kept = {canonical(each) for each in value}
-            result[key] = [each for each in result[key] if canonical(each) in kept]
-        elif key in ("allOf", EXCLUDED_TEXTS):
-            result[key] = [*result[key], *value]
-        elif result[key] != value:
-            result["allOf"] = [*result.get("allOf", ()), {key: value}]
-    result |= _members(one, other)
-    result |= _items(one, other)
+            kept = set(map(canonical, theirs))
+            result[key] = [each for each in mine if canonical(each) in kept]
+        elif key in _UPPER:
+            result[key] = min(mine, theirs)
+        elif key in _LOWER:
+            result[key] = max(mine, theirs)
+        elif key == "multipleOf":
+            result[key] = _common_multiple(mine, theirs)
+        elif key in _LISTS:
+            result[key] = list(dict.fromkeys((*mine, *theirs)))
+    result |= _members(one, other) | _items(one, other)
+    restrict_values(result)
     return False if is_unsatisfiable(result) else result
+
+
+def restrict_values(schema: Schema) -> None:
+    """Apply what a schema says of types and texts to the values that it lists."""
+    if "enum" in schema:
+        types = frozenset(schema.pop("type", TYPES))
+        excluded = set(map(canonical, schema.pop(EXCLUDED_TEXTS, ())))
+        schema["enum"] = [
+            each for each in schema["enum"]
+            if not types.isdisjoint(types_of_value(each)) and canonical(each) not in excluded
+        ]
 
 
 def is_unsatisfiable(schema: Schema) -> bool:
@@ -101,10 +114,8 @@ def member_schema(schema: Schema, name: str) -> Any:
 
 
 def _members(one: Schema, other: Schema) -> Schema:
-    if not any(key in _OF_MEMBERS for key in other):
-        return {key: one[key] for key in _OF_MEMBERS if key in one}
-    if not any(key in _OF_MEMBERS for key in one):
-        return {key: other[key] for key in _OF_MEMBERS if key in other}
+    if any(schema.keys().isdisjoint(_OF_MEMBERS) for schema in (one, other)):
+        return {}
     result: Schema = {}
     properties: Schema = {}
     for name in dict.fromkeys((*one.get("properties", ()), *other.get("properties", ()))):
@@ -138,16 +149,14 @@ def _members(one: Schema, other: Schema) -> Schema:
 
 
 def _items(one: Schema, other: Schema) -> Schema:
+    length = max(len(schema.get("prefixItems", ())) for schema in (one, other))
+    mine, theirs = (
+        [*schema.get("prefixItems", ()), *[schema.get("items", True)] * length][:length]
+        for schema in (one, other)
+    )
     result: Schema = {}
-    mine, theirs = one.get("prefixItems", []), other.get("prefixItems", [])
-    if mine or theirs:
-        result["prefixItems"] = [
-            intersect_later(
-                mine[index] if index < len(mine) else one.get("items", True),
-                theirs[index] if index < len(theirs) else other.get("items", True),
-            )
-            for index in range(max(len(mine), len(theirs)))
-        ]
+    if length:
+        result["prefixItems"] = list(map(intersect_later, mine, theirs))
     if "items" in one or "items" in other:
         result["items"] = intersect_later(one.get("items", True), other.get("items", True))
     return result
@@ -159,6 +168,13 @@ def _common_types(mine: list[str], theirs: list[str]) -> list[str]:
 
     common = [name for name in mine if covers(theirs, name)]
     return common + [name for name in theirs if covers(mine, name) and name not in common]
+
+
+def _common_multiple(mine: float, theirs: float) -> float:
+    one, other = Fraction(repr(mine)), Fraction(repr(theirs))
+    common = Fraction(lcm(one.numerator, other.numerator), gcd(one.denominator, other.denominator))
+    step = as_number(float(min(common, 10**10)))
+    return step if step and Fraction(repr(step)) == common else inf  # Which no grammar counts.
 
 
 # What a schema evaluates, for the unevaluated rest to be told from it.

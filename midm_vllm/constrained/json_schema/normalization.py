@@ -3,8 +3,9 @@
 A normalized schema is ``True``, ``False``, or an object in which
 
 - each keyword is in ``keywords.KEYWORDS`` and has a value of the right kind;
-- ``type`` is a list, ``const`` an ``enum``, a list as ``items`` is ``prefixItems``, dependencies
-  are ``dependentSchemas``, and bounds are exclusive by their keyword;
+- ``type`` is a list, ``const`` an ``enum``, whose values are of the ``type``, a list as ``items``
+  is ``prefixItems``, dependencies are ``dependentSchemas``, bounds are exclusive by their keyword;
+- ``pattern`` and ``format`` are lists, since schemas that are intersected have several;
 - ``$ref`` is a key that ``Normalizer.look_up`` knows.
 """
 
@@ -18,6 +19,7 @@ from midm_vllm.constrained import limits
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.findings import Findings
 from midm_vllm.constrained.json_schema.formats import FORMATS
+from midm_vllm.constrained.json_schema.intersection import restrict_values
 from midm_vllm.constrained.json_schema.keywords import KEYWORDS, TYPES
 from midm_vllm.constrained.json_schema.references import Scope, document_scope, has_drafts
 from midm_vllm.constrained.json_schema.values import as_number, canonical
@@ -107,9 +109,12 @@ class Normalizer:
         _normalize_arrays(self.findings, normalized, at.place)
         if "format" in normalized and normalized["format"] not in FORMATS:
             del normalized["format"]
+        for keyword in normalized.keys() & {"pattern", "format"}:
+            normalized[keyword] = [normalized[keyword]]
         if "if" not in normalized:
             normalized.pop("then", None)
             normalized.pop("else", None)
+        restrict_values(normalized)
         return normalized or True
 
     def _read(self, keyword: str, kind: str, value: Any, at: _Position, scope: Scope) -> Any:
@@ -161,10 +166,7 @@ def _normalize_arrays(findings: Findings, schema: Schema, place: str) -> None:
         if most is not None:
             schema["maxItems"] = min(most, schema.get("maxItems", most))
     elif contained is False and least:
-        types = [name for name in schema.get("type", TYPES) if name != "array"]
-        schema["type"] = types
-        if not types:
-            schema["enum"] = []
+        schema["type"] = [name for name in schema.get("type", TYPES) if name != "array"]
     elif isinstance(contained, dict) and (least or most is not None):
         findings.report("contains", place, "a grammar cannot look for an item")
 
