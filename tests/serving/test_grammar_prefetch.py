@@ -19,7 +19,6 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
 from midm_vllm.compat.vllm_imports import GUIDANCE_BACKEND, ONLINE_RENDERER
-from midm_vllm.constrained.lru_cache import LRUCache
 from midm_vllm.plugin import register
 from midm_vllm.serving.constraints import grammar_prefetch, request_grammar
 from midm_vllm.serving.constraints.request_grammar import UnsupportedSchema, _warn_once, logger
@@ -207,10 +206,19 @@ def test_a_valid_grammar_is_checked_once_and_an_invalid_one_each_time() -> None:
         'start: "with a tokenizer"'] * 2
 
 
-def test_of_the_checked_grammars_the_oldest_is_forgotten() -> None:
-    checked: LRUCache[str] = LRUCache(10, len)
-    for grammar in ("aaaa", "bbbb"):
-        checked.put(grammar, grammar)
-    assert checked.get("aaaa")  # So it is used later than the other.
-    checked.put("cccc", "cccc")
-    assert [checked.get(each) for each in ("aaaa", "bbbb", "cccc")] == ["aaaa", None, "cccc"]
+def test_of_the_valid_grammars_the_least_recently_used_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grammar_prefetch, "_VALID_SIZE", 10)
+    asked: list[str] = []
+    module = ModuleType("backend")
+    vars(module)["validate_guidance_grammar"] = lambda parameters: asked.append(
+        parameters.structured_outputs.grammar
+    )
+    install_validation_cache(module)
+    for grammar in ("aaaa", "bbbb", "aaaa", "cccc", "aaaa", "bbbb", "more than all", "aaaa"):
+        module.validate_guidance_grammar(
+            SamplingParams(structured_outputs=StructuredOutputsParams(grammar=grammar))
+        )
+    # Before "cccc", "aaaa" was used later than "bbbb".
+    assert asked == ["aaaa", "bbbb", "cccc", "bbbb", "more than all"]

@@ -68,7 +68,9 @@ def _compile_values(compiler: SchemaCompiler, schema: Schema, place: str, depth:
     if restriction is not False and rest:
         text = json.dumps(restriction)
         try:
-            values = [each for each in values if accepts(text, json.dumps(each, ensure_ascii=False))]
+            values = [
+                each for each in values if accepts(text, json.dumps(each, ensure_ascii=False))
+            ]
         except ValueError as error:
             compiler.findings.report("enum", place, str(error))
             return restriction

@@ -173,7 +173,7 @@ def _common_types(mine: list[str], theirs: list[str]) -> list[str]:
 def _common_multiple(mine: float, theirs: float) -> float:
     one, other = Fraction(repr(mine)), Fraction(repr(theirs))
     common = Fraction(lcm(one.numerator, other.numerator), gcd(one.denominator, other.denominator))
-    step = as_number(float(min(common, 10**10)))
+    step = as_number(float(min(common, Fraction(10**10))))
     return step if step and Fraction(repr(step)) == common else inf  # Which no grammar counts.
 
 

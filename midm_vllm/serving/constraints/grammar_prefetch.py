@@ -18,8 +18,9 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
+from cachetools import LRUCache, cached
+
 from midm_vllm.constants import GRAMMAR_BACKEND, STRUCTURAL_TAG_MODEL
-from midm_vllm.constrained.lru_cache import LRUCache
 
 #: The size of a small request's schemas: their characters, and 20 for each value.
 _SMALL = 10_000
@@ -77,13 +78,18 @@ _threads = _Threads()
 #: What was built for the requests that are being prepared, by identity and strict level: a
 #: grammar, None for none, or the error to answer with.
 _prefetched: dict[tuple[int, int], str | ValueError | None] = {}
-#: The grammars that vLLM's validation has accepted.
-_valid: LRUCache[str] = LRUCache(20_000_000, len)
+#: How many characters of grammars are kept that vLLM's validation has accepted.
+_VALID_SIZE = 20_000_000
 
 
 def install_validation_cache(module: ModuleType) -> None:
     """Have vLLM's module of the backend ``guidance`` validate each grammar once."""
     validate = module.validate_guidance_grammar
+
+    @cached(LRUCache(_VALID_SIZE, len), lambda grammar, _: grammar, threading.Lock())
+    def validated(grammar: str, sampling_params: Any) -> str:
+        validate(sampling_params)
+        return grammar
 
     @functools.wraps(validate)
     def validate_guidance_grammar(sampling_params: Any, tokenizer: Any = None) -> None:
@@ -91,9 +97,8 @@ def install_validation_cache(module: ModuleType) -> None:
         grammar = getattr(outputs, "grammar", None)
         if tokenizer is not None or not isinstance(grammar, str):
             validate(sampling_params, tokenizer)
-        elif _valid.get(grammar) is None:
-            validate(sampling_params)
-            _valid.put(grammar, grammar)
+        else:
+            validated(grammar, sampling_params)
 
     module.validate_guidance_grammar = validate_guidance_grammar  # type: ignore[attr-defined]
 
