@@ -17,7 +17,11 @@ from typing import Any
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.flat import compile_flat
 from midm_vllm.constrained.json_grammar import Schema
-from midm_vllm.constrained.json_schema.disjointness import are_disjoint, listed_values
+from midm_vllm.constrained.json_schema.disjointness import (
+    are_disjoint,
+    listed_values,
+    types_of,
+)
 from midm_vllm.constrained.json_schema.findings import Findings
 from midm_vllm.constrained.json_schema.inhabitation import endless
 from midm_vllm.constrained.json_schema.intersection import (
@@ -176,7 +180,7 @@ class SchemaCompiler:
             if None in negated:
                 return None
             exclusive.append({"allOf": [branch], NEGATED: negated} if negated else branch)
-        return exclusive
+        return exclusive if types_of({"anyOf": exclusive}, self.look_up) else None
 
     # Multiplying out.
 
@@ -249,6 +253,8 @@ class SchemaCompiler:
                 yield keyword, branches if values is None else [{"enum": values}]
             elif keyword == "not":
                 negated = negate(value, base, self.look_up)
+                if negated and not types_of({**base, NEGATED: [negated]}, self.look_up):
+                    negated = None
                 if negated is None:
                     self.findings.report(
                         "not", place, "what it excludes cannot be told from the rest"

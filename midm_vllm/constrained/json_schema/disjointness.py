@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.json_schema.keywords import TYPES
+from midm_vllm.constrained.json_schema.keywords import NEGATED, TYPES
 from midm_vllm.constrained.json_schema.values import canonical, types_of_value
 
 #: Returns the schema that a normalized ``$ref`` means; ``True`` where that takes too long.
 LookUp = Callable[[str], Any]
 
 #: Keywords that restrict a value's type.
-_OF_TYPES = frozenset(("type", "enum", "$ref", "allOf", "anyOf", "oneOf"))
+_OF_TYPES = frozenset(("type", "enum", "$ref", "allOf", "anyOf", "oneOf", NEGATED))
 _ALL_TYPES = frozenset(TYPES)
 
 
@@ -33,7 +33,7 @@ def types_of(
         types &= {name for value in schema["enum"] for name in types_of_value(value)}
     if "$ref" in schema:
         types &= types_of(look_up(schema["$ref"]), look_up, depth - 1)
-    for branch in schema.get("allOf", ()):
+    for branch in (*schema.get("allOf", ()), *schema.get(NEGATED, ())):
         types &= types_of(branch, look_up, depth - 1)
     for keyword in ("anyOf", "oneOf"):
         branches = schema.get(keyword, ())
