@@ -7,8 +7,7 @@ values that are invalid too, so what is made of it is never wider than the schem
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Any
 
 from midm_vllm.constrained import limits
@@ -17,45 +16,76 @@ from midm_vllm.constrained.json_schema.disjointness import LookUp, follow, types
 from midm_vllm.constrained.json_schema.keywords import EXCLUDED_TEXTS, TYPES
 from midm_vllm.constrained.json_schema.values import canonical, types_of_value
 
+#: The negation of a bound: the type of value, another keyword, and by how much more.
+_BOUNDS = {
+    "minLength": ("string", "maxLength", -1),
+    "maxLength": ("string", "minLength", 1),
+    "minItems": ("array", "maxItems", -1),
+    "maxItems": ("array", "minItems", 1),
+    "minProperties": ("object", "maxProperties", -1),
+    "maxProperties": ("object", "minProperties", 1),
+    "minimum": ("number", "exclusiveMaximum", 0),
+    "maximum": ("number", "exclusiveMinimum", 0),
+    "exclusiveMinimum": ("number", "maximum", 0),
+    "exclusiveMaximum": ("number", "minimum", 0),
+}
 
-@dataclass(frozen=True)
-class _Context:
-    #: A schema by which the values are valid, and whose listed values are made use of.
-    base: Any
-    look_up: LookUp
-    depth: int = limits.MAX_COMPARISON_DEPTH
 
-
-def negate(schema: Any, base: Any, look_up: LookUp) -> Any:
+def negate(
+    schema: Any, base: Any, look_up: LookUp, depth: int = limits.MAX_COMPARISON_DEPTH
+) -> Any:
     """A schema all of whose values are invalid by ``schema``, or None where none is found.
 
-    It is meant for values that are valid by ``base``.
+    Args:
+        schema: A normalized schema.
+        base: A schema by which the values are valid, and whose listed values are made use of.
+        look_up: Finds the schema that a reference means.
+        depth: How many schemas inside of schemas are looked at.
     """
-    return _negate(schema, _Context(base, look_up))
-
-
-def _negate(schema: Any, context: _Context) -> Any:
-    schema = follow(schema, context.look_up)
+    schema = follow(schema, look_up)
     if isinstance(schema, bool):
         return not schema
-    if not context.depth:
-        return None
-    inner = replace(
-        context, base=follow(context.base, context.look_up), depth=context.depth - 1
-    )
+    base = follow(base, look_up)
     ways = [
-        way for keyword, value in schema.items() if keyword in _NEGATIONS
-        for way in _NEGATIONS[keyword](value, inner)
-        if way is not None and way is not False
+        way for keyword, value in schema.items() if depth
+        for way in _ways(keyword, value, base, look_up, depth - 1) if way
     ]
-    if not ways:
-        return None
-    return ways[0] if len(ways) == 1 else {"anyOf": ways}
+    return {"anyOf": ways} if len(ways) > 1 else ways[0] if ways else None
 
 
-def _of_type(types: list[str], context: _Context) -> Iterator[Any]:
-    met = types_of({"type": types}, context.look_up)
-    yield _other_types(met)
+def _ways(
+    keyword: str, value: Any, base: Any, look_up: LookUp, depth: int
+) -> Iterator[Any]:
+    """Schemas of values that a keyword does not allow; nothing useful may be among them."""
+    most = limits.MAX_BRANCHES_COMPARED
+    if keyword == "type":
+        yield _other_types(types_of({"type": value}, look_up))
+    elif keyword == "enum":
+        yield from _other_values(value, base)
+    elif keyword == "required":
+        for name in value[:most]:
+            yield {"type": ["object"], "properties": {name: False}}
+    elif keyword == "properties":
+        known = base.get("properties", {}) if isinstance(base, dict) else {}
+        for name, member in list(value.items())[:most]:
+            negated = negate(member, known.get(name, True), look_up, depth)
+            if negated:
+                yield {"type": ["object"], "required": [name], "properties": {name: negated}}
+    elif keyword in ("anyOf", "oneOf") and len(value) <= most:
+        negated = [negate(branch, base, look_up, depth) for branch in value]
+        if all(negated):
+            yield {"allOf": negated}
+    elif keyword == "allOf":
+        for branch in value[:most]:
+            yield negate(branch, base, look_up, depth)
+    elif keyword == "$ref":
+        yield negate({"$ref": value}, base, look_up, depth)
+    elif keyword == "not":
+        yield value
+    elif keyword in _BOUNDS:
+        type_name, other, added = _BOUNDS[keyword]
+        if type_name == "number" or value + added >= 0:
+            yield {"type": [type_name], other: value + added}
 
 
 def _other_types(met: frozenset[str] | set[str]) -> Schema | None:
@@ -66,11 +96,10 @@ def _other_types(met: frozenset[str] | set[str]) -> Schema | None:
     return {"type": left} if left else None
 
 
-def _of_values(values: list[Any], context: _Context) -> Iterator[Any]:
-    excluded = {canonical(value) for value in values}
-    if isinstance(context.base, dict) and "enum" in context.base:
-        listed = context.base["enum"]
-        yield {"enum": [value for value in listed if canonical(value) not in excluded]}
+def _other_values(values: list[Any], base: Any) -> Iterator[Any]:
+    excluded = set(map(canonical, values))
+    if isinstance(base, dict) and "enum" in base:
+        yield {"enum": [value for value in base["enum"] if canonical(value) not in excluded]}
         return
     if values and len(values) <= limits.MAX_VALUES_EXCLUDED and (
         all(isinstance(value, str) for value in values)
@@ -80,60 +109,3 @@ def _of_values(values: list[Any], context: _Context) -> Iterator[Any]:
         yield {"enum": [value for value in (True, False) if canonical(value) not in excluded]}
     met = {name for value in values for name in types_of_value(value)}
     yield _other_types(met | {"integer", "number"} if "number" in met else met)
-
-
-def _of_required(names: list[str], context: _Context) -> Iterator[Any]:
-    for name in names[:limits.MAX_BRANCHES_COMPARED]:
-        yield {"type": ["object"], "properties": {name: False}}
-
-
-def _of_members(members: Schema, context: _Context) -> Iterator[Any]:
-    known = context.base.get("properties", {}) if isinstance(context.base, dict) else {}
-    for name, member in list(members.items())[:limits.MAX_BRANCHES_COMPARED]:
-        negated = _negate(member, replace(context, base=known.get(name, True)))
-        if negated is not None and negated is not False:
-            yield {"type": ["object"], "required": [name], "properties": {name: negated}}
-
-
-def _of_choice(branches: list[Any], context: _Context) -> Iterator[Any]:
-    negated = [_negate(branch, context) for branch in branches[:limits.MAX_BRANCHES_COMPARED]]
-    if None not in negated and len(branches) <= limits.MAX_BRANCHES_COMPARED:
-        yield False if False in negated else {"allOf": negated}
-
-
-def _of_all(branches: list[Any], context: _Context) -> Iterator[Any]:
-    for branch in branches[:limits.MAX_BRANCHES_COMPARED]:
-        yield _negate(branch, context)
-
-
-def _as(type_name: str, keyword: str, added: int = 0) -> Callable[[Any, _Context], Iterator[Any]]:
-    """The negation of a bound: another, by so much more."""
-    def negation(bound: Any, context: _Context) -> Iterator[Any]:
-        if type_name == "number" or bound + added >= 0:
-            yield {"type": [type_name], keyword: bound + added}
-
-    return negation
-
-
-#: How each keyword is negated; of others, no invalid values are found.
-_NEGATIONS: dict[str, Callable[[Any, _Context], Iterator[Any]]] = {
-    "type": _of_type,
-    "enum": _of_values,
-    "required": _of_required,
-    "properties": _of_members,
-    "anyOf": _of_choice,
-    "oneOf": _of_choice,
-    "allOf": _of_all,
-    "not": lambda schema, context: iter((schema,)),
-    "$ref": lambda key, context: iter((_negate({"$ref": key}, context),)),
-    "minLength": _as("string", "maxLength", -1),
-    "maxLength": _as("string", "minLength", 1),
-    "minItems": _as("array", "maxItems", -1),
-    "maxItems": _as("array", "minItems", 1),
-    "minProperties": _as("object", "maxProperties", -1),
-    "maxProperties": _as("object", "minProperties", 1),
-    "minimum": _as("number", "exclusiveMaximum"),
-    "maximum": _as("number", "exclusiveMinimum"),
-    "exclusiveMinimum": _as("number", "maximum"),
-    "exclusiveMaximum": _as("number", "minimum"),
-}
