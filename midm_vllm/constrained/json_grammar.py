@@ -34,9 +34,8 @@ def accepts(schema: str, text: str) -> bool:
     Raises:
         ValueError: llguidance rejects the schema; the message is its own.
     """
-    data = list(text.encode("utf-8", "surrogatepass"))
-    matcher = _matcher(schema).deep_copy()
-    return matcher.try_consume_tokens(data) == len(data) and bool(matcher.is_accepting())
+    tokens = [*text.encode("utf-8", "surrogatepass"), byte_tokenizer().eos_token]
+    return bool(_matcher(schema).deep_copy().validate_tokens(tokens) == len(tokens))
 
 
 @functools.lru_cache(maxsize=1)

@@ -39,6 +39,9 @@ MAX_STRINGS = 32
 MAX_EXCLUSIVE_BRANCHES = 16
 #: References that are followed to intersect what they mean with what stands beside them.
 MAX_FOLLOWED = 8
+#: Parts of a document in which schemas are looked for that references mean by another name than
+#: their place.
+MAX_CRAWLED = 10_000
 #: When schemas are compared: how deep, and how many branches, names or members of one.
 MAX_COMPARISON_DEPTH = 6
 MAX_BRANCHES_COMPARED = 64
@@ -50,8 +53,6 @@ MAX_VALUES_EXCLUDED = 256
 EXACT_INTEGER = 2**53
 EXACT_FLOAT = 1e15
 VALUES_PER_NODE = 8
-#: Multiples of a step are listed up to as many, where llguidance does not count them.
-MAX_MULTIPLES = 100
 #: Of characters and members.
 MAX_COUNTED = 50_000
 MAX_ITEMS = 5_000

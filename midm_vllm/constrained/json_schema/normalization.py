@@ -49,7 +49,7 @@ class Normalizer:
     def __init__(self, schema: Any, text: str, findings: Findings) -> None:
         self.findings = findings
         self._document = schema
-        self._scope = document_scope(schema)
+        self._scope = document_scope(schema, text)
         self._has_drafts = has_drafts(text)
         self._has_resources = text.count('"$id"') > (isinstance(schema, dict) and "$id" in schema)
         self._visited = 0

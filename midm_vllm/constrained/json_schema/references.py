@@ -6,6 +6,7 @@ Nothing is fetched. A reference is resolved within the document, or not at all.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,11 @@ from referencing.jsonschema import (
     DRAFT202012,
 )
 
+from midm_vllm.constrained.limits import MAX_CRAWLED
+
 _SPECIFICATIONS = {3: DRAFT3, 4: DRAFT4, 6: DRAFT6, 7: DRAFT7, 2019: DRAFT201909}
+#: References but to definitions by their place, and what changes where a place is.
+_NEEDS_CRAWLING = re.compile(r'"\$?id": "|"\$(?:ref|dynamicRef|recursiveRef)": "(?!#[/"])')
 _DRAFT = re.compile(r"json-schema\.org/(?:draft-0?([3-7])\b|draft/(2019|2020)-)")
 
 
@@ -55,10 +60,17 @@ class Scope:
         return resolved.contents, Scope(resolved.resolver, self.draft)
 
 
-def document_scope(document: Any) -> Scope:
-    """The scope that a document stands in."""
+def document_scope(document: Any, text: str) -> Scope:
+    """The scope that a document stands in, which is given as JSON text, too."""
     draft = _draft_of(document)
-    return Scope(Registry().resolver_with_root(_resource(document, draft)), draft)
+    resource = _resource(document, draft)
+    uri = (resource.id() or "").rstrip("#")
+    registry = Registry({uri: resource})
+    # Once: each reference that needs it would have it done again.
+    if _NEEDS_CRAWLING.search(text) and text.count("{") <= MAX_CRAWLED:
+        with suppress(Exception):  # Some of the document may be no schema.
+            registry = Registry().with_resource(uri, resource).crawl()
+    return Scope(registry.resolver(uri), draft)
 
 
 def has_drafts(text: str) -> bool:
