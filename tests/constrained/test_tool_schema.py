@@ -40,6 +40,10 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "no parameters": (None, ["{}"], ['{"a": 1}']),
     "no parameters either": ({}, ["{}"], ['{"a": 1}']),
     "a step": (one({"type": "integer", "multipleOf": 3}), ['{"a": 33}'], ['{"a": 34}']),
+    "patterns of names that are written alike": (
+        members(patternProperties={"^a": {"minimum": 1}, "^[a]": {"type": "integer"}}),
+        ['{"ab": 1}'], ['{"ab": 0}', '{"ab": "x"}', '{"ab": 1.5}'],
+    ),
     "two steps": (
         one({"type": "number", "multipleOf": 1.5, "allOf": [{"multipleOf": 2}]}),
         ['{"a": 0}', '{"a": 6}'], ['{"a": 2}', '{"a": 1.5}', '{"a": 3}'],
@@ -404,7 +408,7 @@ FREE: list[tuple[Any, str, str, str]] = [
     (members(properties=7), "'properties' at $", '{"a": 1}', "[]"),
     (one(7), "'schema' at $.a", '{"a": 1}', '{"b": 1}'),
     (one(False), "'schema' at $", '{"a": 1}', "[]"),
-    (one({"oneOf": [{"const": 1}, {"const": 1.0}]}), "'schema' at $.a", '{"a": 1}', "[]"),
+    (one({"oneOf": [{"const": 1}, {"const": 1.0}]}), "'oneOf' at $.a", '{"a": 1}', '{"a": 2}'),
     ({"type": "array"}, "'schema' at $", '{"a": 1}', "[]"),
     ({"type": "date"}, "'type' at $", '{"a": 1}', "[]"),
     (["no schema"], "'schema' at $", '{"a": 1}', "[]"),
@@ -440,6 +444,8 @@ FREE: list[tuple[Any, str, str, str]] = [
      "'unevaluatedProperties' at $", '{"b": 1}', "[]"),
     (members(propertyNames={"enum": ["a"]}, patternProperties={"^a": {"type": "null"}}),
      "'propertyNames' at $", '{"ab": null}', '{"a": 1}'),
+    (members(propertyNames={"pattern": "^(?=a)[a-c]+$"}), "'propertyNames' at $: it looks ahead",
+     '{"ab": 1}', "[]"),
     (members(properties={f"m{i}": {} for i in range(200)}, minProperties=100), "'minProperties'",
      "{}", '{"x": 1}'),
 ]

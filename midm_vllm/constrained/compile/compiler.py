@@ -38,12 +38,9 @@ from midm_vllm.constrained.json_schema.keywords import (
 from midm_vllm.constrained.json_schema.negation import negate
 from midm_vllm.constrained.json_schema.normalization import Normalizer
 
-_UNEVALUATED = ("unevaluatedProperties", "unevaluatedItems")
+_UNEVALUATED = frozenset(("unevaluatedProperties", "unevaluatedItems"))
 #: Keywords for which a schema has to be multiplied out.
 _MULTIPLIED = frozenset((*COMBINING, "then", "else", *_UNEVALUATED))
-
-#: Keywords as schemas have them.
-_NAMES = {NEGATED: "not"}
 
 
 class SchemaCompiler:
@@ -102,7 +99,7 @@ class SchemaCompiler:
             return self._compile_choice(next(iter(combined)), schema, place, depth)
         return _any_of([
             compile_flat(self, each, place, depth)
-            for each in self._multiply_out(schema, place, 0)
+            for each in self._multiply_out(schema, place)
         ])
 
     def look_up(self, key: str) -> Any:
@@ -111,7 +108,8 @@ class SchemaCompiler:
         return self._normalizer.look_up(key) if self._looked_up <= self.findings.limit else True
 
     def _compile_reference(self, key: str, place: str) -> Any:
-        if not self._may_follow(key, place):
+        if key in self._avoid:
+            self.findings.report("$ref", place, self._leads_back(key))
             return {}
         if isinstance(self._normalizer.look_up(key), bool):
             return self._normalizer.look_up(key)
@@ -120,11 +118,8 @@ class SchemaCompiler:
             self._pending.append(key)
         return {"$ref": f"#/$defs/{key}"}
 
-    def _may_follow(self, key: str, place: str) -> bool:
-        if key in self._avoid:
-            name = self._normalizer.name(key)
-            self.findings.report("$ref", place, f"{name!r:.80} leads back to itself without end")
-        return key not in self._avoid
+    def _leads_back(self, key: str) -> str:
+        return f"{self._normalizer.name(key)!r:.80} leads back to itself without end"
 
     def _compile_choice(self, keyword: str, schema: Schema, place: str, depth: int) -> Any:
         """``anyOf`` or ``oneOf`` with nothing beside."""
@@ -184,57 +179,52 @@ class SchemaCompiler:
 
     # Multiplying out.
 
-    def _multiply_out(self, schema: Any, place: str, followed: int) -> list[Any]:
+    def _multiply_out(
+        self, schema: Any, place: str, followed: int = 0, evaluates: bool = True
+    ) -> list[Any]:
         """A schema as a choice of flat ones."""
         if isinstance(schema, bool):
             return [schema]
         if not self.findings.charge(1, place):
             return [True]
         flat = {key: value for key, value in schema.items() if key not in _MULTIPLIED}
-        if self._tracks_evaluated:
+        if self._tracks_evaluated and evaluates:
             flat[EVALUATED] = evaluated_by(flat)
         results: list[Any] = [flat]
         is_complete = True
         for keyword, factor in self._factors(schema, place):
-            if factor is None or followed > limits.MAX_FOLLOWED:
-                if factor is not None:
-                    self.findings.report(
-                        _NAMES.get(keyword, keyword), place,
-                        "what it means leads on and on, or back to itself",
-                    )
-                is_complete = False
-                continue
-            expanded = [
-                _evaluating(flat, keyword != NEGATED) for branch in factor
-                for flat in self._multiply_out(branch, place, followed + 1)
+            if isinstance(factor, list) and followed > limits.MAX_FOLLOWED:
+                factor = "what it means leads on and on, or back to itself"
+            expanded = [] if isinstance(factor, str) else [
+                each for branch in factor for each in self._multiply_out(
+                    branch, place, followed + 1, evaluates and keyword != NEGATED
+                )
             ]
             if len(results) * len(expanded) > limits.MAX_ALTERNATIVES:
-                self.findings.report(
-                    _NAMES.get(keyword, keyword), place,
-                    f"it combines to more than {limits.MAX_ALTERNATIVES} schemas",
-                )
+                factor = f"it combines to more than {limits.MAX_ALTERNATIVES} schemas"
+            if isinstance(factor, str):
+                name = "not" if keyword == NEGATED else keyword
+                self.findings.report(name, place, factor)
                 is_complete = False
                 continue
             cost = sum(map(_weight, results)) * len(expanded)
             cost += sum(map(_weight, expanded)) * len(results)
             if not self.findings.charge(cost // 2, place):
                 return [True]
-            results = [intersect(result, flat) for result in results for flat in expanded]
+            results = [intersect(result, each) for result in results for each in expanded]
             results = [each for each in results if each is not False] or [False]
-        if schema.keys() & set(_UNEVALUATED):
-            if is_complete:
-                return [
-                    restrict_unevaluated(each, *map(schema.get, _UNEVALUATED))
-                    for each in results
-                ]
-            for keyword in schema.keys() & set(_UNEVALUATED):
+        for keyword in schema.keys() & _UNEVALUATED:
+            if not is_complete:
                 self.findings.report(keyword, place, "what others evaluate cannot be told")
+        if is_complete and schema.keys() & _UNEVALUATED:
+            members, items = map(schema.get, ("unevaluatedProperties", "unevaluatedItems"))
+            return [restrict_unevaluated(each, members, items) for each in results]
         return results
 
-    def _factors(self, schema: Schema, place: str) -> Iterator[tuple[str, list[Any] | None]]:
+    def _factors(self, schema: Schema, place: str) -> Iterator[tuple[str, list[Any] | str]]:
         """Of each combining keyword, the schemas of which one has to hold beside the rest.
 
-        None where it is not enforced.
+        Or why it is not enforced.
         """
         base = {key: value for key, value in schema.items() if key not in ("not", "if")}
         for keyword in COMBINING:
@@ -242,9 +232,11 @@ class SchemaCompiler:
                 continue
             value = schema[keyword]
             if keyword == "$ref":
-                is_followed = self._may_follow(value, place)
-                yield keyword, [self._normalizer.look_up(value)] if is_followed else None
-            elif keyword == "allOf":
+                leads_back = value in self._avoid
+                yield keyword, (
+                    self._leads_back(value) if leads_back else [self._normalizer.look_up(value)]
+                )
+            elif keyword in ("allOf", NEGATED):
                 for branch in value:
                     yield keyword, [branch]
             elif keyword in ("anyOf", "oneOf"):
@@ -256,21 +248,17 @@ class SchemaCompiler:
                 if negated and not types_of({**base, NEGATED: [negated]}, self.look_up):
                     negated = None
                 if negated is None:
-                    self.findings.report(
-                        "not", place, "what it excludes cannot be told from the rest"
-                    )
-                yield NEGATED, None if negated is None else [negated]
+                    yield keyword, "what it excludes cannot be told from the rest"
+                else:
+                    yield NEGATED, [negated]
             elif keyword == "if":
-                yield keyword, self._condition(schema, base, place)
-            elif keyword == NEGATED:
-                for branch in value:
-                    yield keyword, [branch]
+                yield keyword, self._condition(schema, base)
             else:
                 for name, needed in value.items():
                     absent = {"properties": {name: False}}
                     yield keyword, [absent, {"required": [name], "allOf": [needed]}]
 
-    def _condition(self, schema: Schema, base: Schema, place: str) -> list[Any] | None:
+    def _condition(self, schema: Schema, base: Schema) -> list[Any] | str:
         """``if`` with ``then`` and ``else``, as a choice."""
         condition = schema["if"]
         then, otherwise = schema.get("then", True), schema.get("else", True)
@@ -278,10 +266,7 @@ class SchemaCompiler:
             return [True]
         negated = negate(condition, base, self.look_up)
         if negated is None:
-            self.findings.report(
-                "if", place, "what does not match it cannot be told from what does"
-            )
-            return None
+            return "what does not match it cannot be told from what does"
         return [{"allOf": [condition, then]}, {NEGATED: [negated], "allOf": [otherwise]}]
 
 
@@ -307,10 +292,3 @@ def _weight(flat: Any) -> int:
     parts = (flat.get(key) for key in ("properties", "required", "enum", "prefixItems"))
     compared = len(flat.get("patternProperties", ())) * len(flat.get("properties", ()))
     return 1 + sum(len(part) for part in parts if part) // 4 + 2 * compared
-
-
-def _evaluating(flat: Any, evaluates: bool) -> Any:
-    """A flat schema, without what it evaluates where it is a negation."""
-    if evaluates or not isinstance(flat, dict):
-        return flat
-    return {key: value for key, value in flat.items() if key != EVALUATED}

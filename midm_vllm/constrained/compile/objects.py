@@ -14,7 +14,7 @@ from midm_vllm.constrained.compile.validation import part_error
 from midm_vllm.constrained.json_grammar import Schema
 from midm_vllm.constrained.json_schema.disjointness import follow
 from midm_vllm.constrained.json_schema.formats import UUID
-from midm_vllm.constrained.json_schema.intersection import member_schema
+from midm_vllm.constrained.json_schema.intersection import intersect_later, member_schema
 from midm_vllm.constrained.regex.matching import matches
 from midm_vllm.constrained.regex.parser import UnsupportedPattern
 from midm_vllm.constrained.regex.rust_dialect import all_but
@@ -32,7 +32,7 @@ class _Members:
     #: Schemas by name, in order; ``False`` where there must be none.
     named: dict[str, Any]
     required: tuple[str, ...] = ()
-    #: Schemas by pattern, as the schema has the pattern.
+    #: Schemas by pattern, in Rust's dialect.
     patterns: dict[str, Any] = field(default_factory=dict)
     #: The schema of all others.
     others: Any = True
@@ -72,11 +72,18 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
     properties, required = schema.get("properties", {}), tuple(schema.get("required", ()))
     if not compiler.findings.charge(len(required) // 4, place):
         required = ()
-    patterns, is_complete = _read_patterns(compiler, schema, place)
-    if not compiler.findings.charge(len(patterns) * (len(properties) + len(required)), place):
-        patterns, is_complete = {}, False
-    readable = {**schema, "patternProperties": patterns}
-    if not is_complete:
+    given = schema.get("patternProperties", {})
+    known: Schema = {}
+    patterns: Schema = {}
+    # Each is compared with each, and with each name.
+    if compiler.findings.charge(len(given) * (len(given) // 2 + len(properties)), place):
+        for pattern, member in given.items():
+            written = _name_pattern(compiler, "patternProperties", pattern, place)
+            if written:
+                known[pattern] = member
+                patterns[written] = intersect_later(patterns.get(written, True), member)
+    readable = {**schema, "patternProperties": known}
+    if len(known) < len(given):
         readable["additionalProperties"] = True
     named = {}
     for name in dict.fromkeys((*properties, *required)):
@@ -98,20 +105,13 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
     return replace(members, others=not is_described)
 
 
-def _read_patterns(compiler: SchemaCompiler, schema: Schema, place: str) -> tuple[Schema, bool]:
-    """The patterns that can be enforced, and whether they are all."""
-    patterns: Schema = {}
-    given = schema.get("patternProperties", {})
-    for pattern, member in given.items():
-        # Each is compared with each.
-        if not compiler.findings.charge(len(patterns), place):
-            break
-        found = translate_pattern(compiler, "patternProperties", pattern, place, exact=True)
-        if found is not None and len(found.patterns) == 1:
-            patterns[pattern] = member
-        elif found is not None:
-            compiler.findings.report("patternProperties", place, "it looks ahead")
-    return patterns, len(patterns) == len(given)
+def _name_pattern(compiler: SchemaCompiler, keyword: str, pattern: str, place: str) -> str:
+    """A pattern of names in Rust's dialect; empty, with a finding, where it is not enforced."""
+    found = translate_pattern(compiler, keyword, pattern, place, exact=True)
+    if found and len(found.patterns) > 1:
+        compiler.findings.report(keyword, place, "it looks ahead")
+        return ""
+    return found.patterns[0] if found else ""
 
 
 def _restrict_names(
@@ -136,14 +136,15 @@ def _restrict_names(
             "propertyNames", place, "only values, a pattern or a length can be enforced"
         )
         return members
-    if translate_pattern(compiler, "propertyNames", pattern, place, exact=True) is None:
+    written = _name_pattern(compiler, "propertyNames", pattern, place)
+    if not written:
         return members
     try:
         fitting = frozenset(name for name in members.named if matches(pattern, name))
     except UnsupportedPattern as error:
         compiler.findings.report("propertyNames", place, str(error))
         return members
-    patterns = {pattern: members.others} if members.others is not False else {}
+    patterns = {written: members.others} if members.others is not False else {}
     return replace(_keep_names(members, members.named, fitting), patterns=patterns)
 
 
@@ -231,20 +232,16 @@ def _write_members(
 def _write_unnamed(compiler: SchemaCompiler, members: _Members, place: str, depth: int) -> Schema:
     """Write members by pattern and others."""
     if members.patterns:
-        patterns = {}
-        for pattern, member in members.patterns.items():
-            found = translate_pattern(compiler, "patternProperties", pattern, place, exact=True)
-            if found is not None:
-                patterns[found.patterns[0]] = compiler.compile_subschema(
-                    member, f"{place}.*", depth
-                )
-        written = {"patternProperties": patterns, "additionalProperties": False}
-        names = {**written, "patternProperties": dict.fromkeys(patterns, True)}
-        error = part_error(json.dumps(names))
+        names = dict.fromkeys(members.patterns, True)
+        error = part_error(json.dumps({"patternProperties": names, "additionalProperties": False}))
         if error:
             compiler.findings.report("patternProperties", place, error)
+            return {}
         compiler.needs_validation = True
-        return {} if error else written
+        return {"additionalProperties": False, "patternProperties": {
+            pattern: compiler.compile_subschema(member, f"{place}.*", depth)
+            for pattern, member in members.patterns.items()
+        }}
     if members.others is False or sum(map(len, members.named)) > limits.MAX_NAMES:
         return {"additionalProperties": False}
     others = compiler.compile_subschema(members.others, f"{place}.*", depth)

@@ -11,7 +11,6 @@ A normalized schema is ``True``, ``False``, or an object in which
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +27,12 @@ _EXCLUSIVE = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
 _CONTAINS = frozenset(("contains", "minContains", "maxContains"))
 #: What a value is where it is not of its keyword's kind.
 _INVALID: Any = object()
+#: What each kind is called, where that is not its name.
+_KINDS = {
+    "schema": "JSON schema", "schemas": "list of schemas", "named": "object of schemas",
+    "names": "list of names", "types": "type", "values": "list of values", "flag": "boolean",
+}
+_PYTHON_TYPES: dict[str, type] = {"values": list, "text": str, "flag": bool}
 _PLACES = {"items": ".items", "additionalProperties": ".*", "unevaluatedProperties": ".*"}
 
 
@@ -119,8 +124,6 @@ class Normalizer:
 
     def _read(self, keyword: str, kind: str, value: Any, at: _Position, scope: Scope) -> Any:
         """Read the value of a keyword, which is _INVALID where it is not of its kind."""
-        if kind in _READERS:
-            return _READERS[kind](value)
         if kind == "schema":
             return self._normalize("schema", value, at.inside(_PLACES.get(keyword, ""), scope))
         if kind == "schemas" and isinstance(value, list) and value:
@@ -135,7 +138,20 @@ class Normalizer:
                     "schema", each, at.inside(".*" if is_pattern else f".{name:.60}", scope)
                 ) for name, each in value.items()
             }
-        return _INVALID
+        if kind in ("count", "number", "step"):
+            number = as_number(value)
+            if number is None or kind == "step" and number <= 0:
+                return _INVALID
+            is_count = isinstance(number, int) and number >= 0
+            return number if is_count or kind != "count" else _INVALID
+        if kind in ("names", "types"):
+            if kind == "types":
+                value = value if isinstance(value, list) and value else [value]
+            fits = isinstance(value, list) and all(isinstance(each, str) for each in value) and (
+                kind == "names" or set(value) <= set(TYPES)
+            )
+            return list(dict.fromkeys(value)) if fits else _INVALID
+        return value if isinstance(value, _PYTHON_TYPES.get(kind, ())) else _INVALID
 
     def _refer(self, keyword: str, value: Any, place: str, scope: Scope) -> str | None:
         """The key of what a reference means; None, with a finding, where it is not followed."""
@@ -216,38 +232,3 @@ def _dependent_schemas(written: Schema) -> Schema:
             needed = {"required": needed} if isinstance(needed, list) else needed
             dependent[name] = {"allOf": [dependent[name], needed]} if name in dependent else needed
     return dependent
-
-
-def _unique_if(value: Any, fits: Callable[[Any], bool]) -> Any:
-    """A list without repetitions, if each of its items fits."""
-    is_fitting = isinstance(value, list) and all(map(fits, value))
-    return list(dict.fromkeys(value)) if is_fitting else _INVALID
-
-
-def _number_if(value: Any, fits: Callable[[float], bool]) -> Any:
-    number = as_number(value)
-    return number if number is not None and fits(number) else _INVALID
-
-
-def _if_type(value: Any, type_: type) -> Any:
-    return value if isinstance(value, type_) else _INVALID
-
-
-#: Reads the values of each kind that are no schemas; what is of another kind, as _INVALID.
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "names": lambda value: _unique_if(value, lambda name: isinstance(name, str)),
-    "types": lambda value: _unique_if(
-        value if isinstance(value, list) and value else [value], lambda name: name in TYPES
-    ),
-    "count": lambda value: _number_if(value, lambda each: isinstance(each, int) and each >= 0),
-    "number": lambda value: _number_if(value, lambda number: True),
-    "step": lambda value: _number_if(value, lambda number: number > 0),
-    "values": lambda value: _if_type(value, list),
-    "text": lambda value: _if_type(value, str),
-    "flag": lambda value: _if_type(value, bool),
-}
-#: What each kind is called, where that is not its name.
-_KINDS = {
-    "schema": "JSON schema", "schemas": "list of schemas", "named": "object of schemas",
-    "names": "list of names", "types": "type", "values": "list of values", "flag": "boolean",
-}

@@ -65,7 +65,7 @@ def document_scope(document: Any, text: str) -> Scope:
     draft = _draft_of(document)
     resource = _resource(document, draft)
     uri = (resource.id() or "").rstrip("#")
-    registry = Registry({uri: resource})
+    registry = Registry({uri: resource})  # type: ignore[call-arg]
     # Once: each reference that needs it would have it done again.
     if _NEEDS_CRAWLING.search(text) and text.count("{") <= MAX_CRAWLED:
         with suppress(Exception):  # Some of the document may be no schema.
