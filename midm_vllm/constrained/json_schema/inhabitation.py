@@ -1,36 +1,15 @@
-"""Definitions that lead back to themselves without end."""
+"""Definitions none of whose values ends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from midm_vllm.constrained.json_schema.keywords import TYPES
 
 
 def endless(definitions: Mapping[str, Any]) -> frozenset[str]:
-    """The names of compiled definitions of which no grammar can be made, or no text ends.
-
-    They lead back to themselves without a member or an item in between, or require a value of
-    their own kind.
-    """
-    return frozenset((*_circular(definitions), *_uninhabited(definitions)))
-
-
-def _circular(definitions: Mapping[str, Any]) -> Iterator[str]:
-    leads = {name: set(_references(each, True)) for name, each in definitions.items()}
-    while True:
-        try:
-            TopologicalSorter(leads).prepare()
-            return
-        except CycleError as error:
-            yield from error.args[1]
-            for name in error.args[1]:
-                leads.pop(name, None)
-
-
-def _uninhabited(definitions: Mapping[str, Any]) -> set[str]:
+    """The names of compiled definitions that require a value of their own kind."""
     inhabited: set[str] = set()
     waiting: dict[str, list[str]] = {}
     for name, definition in definitions.items():
@@ -42,20 +21,17 @@ def _uninhabited(definitions: Mapping[str, Any]) -> set[str]:
         if name not in inhabited and _is_inhabited(definitions[name], inhabited):
             inhabited.add(name)
             pending += waiting.get(name, ())
-    return set(definitions) - inhabited
+    return frozenset(definitions) - inhabited
 
 
-def _references(part: Any, in_place: bool = False) -> Iterator[str]:
-    """The definitions that a compiled schema refers to; ``in_place`` those of the same value."""
+def _references(part: Any) -> Iterator[str]:
+    """The definitions that a compiled schema refers to."""
     if isinstance(part, dict):
         if isinstance(part.get("$ref"), str):
             yield part["$ref"].rpartition("/")[2]
-        if in_place:
-            part = [*part.get("anyOf", ()), *part.get("allOf", ())]
-        else:
-            part = list(part.values())
+        part = list(part.values())
     for each in part if isinstance(part, list) else ():
-        yield from _references(each, in_place)
+        yield from _references(each)
 
 
 def _is_inhabited(schema: Any, inhabited: set[str]) -> bool:

@@ -108,8 +108,6 @@ _UNDERSTOOD_TOGETHER = {
 OF_NUMBERS, OF_STRINGS, OF_ARRAYS, OF_OBJECTS = (
     frozenset().union(*rows) for rows in _UNDERSTOOD_TOGETHER.values()
 )
-#: Keywords of a schema without combining ones.
-FLAT = frozenset(("type", "enum")).union(OF_NUMBERS, OF_STRINGS, OF_ARRAYS, OF_OBJECTS)
 
 
 @functools.lru_cache(maxsize=2000)
