@@ -136,11 +136,9 @@ def _is_whole(partial_call: str) -> bool:
 def _anything_and_the_tag(is_special: bool) -> list[str]:
     escaped = CLOSING_TAG.replace("/", "\\/")
     rules = [f"to_tag[lazy]: /(?s:.*){escaped}/"]
-    rests = ["to_tag"]
     if is_special:
-        rules.append("ANYTHING: /(?s:.*)/")
-        rests.append(f"ANYTHING {CLOSING_TAG}")
-    return [*rules, f"rest: {' | '.join(rests)}"]
+        return [*rules, "ANYTHING: /(?s:.*)/", f"rest: to_tag | ANYTHING {CLOSING_TAG}"]
+    return [*rules, "rest: to_tag"]
 
 
 def _whole(must_call: bool, one_call: bool, answer: str | None, is_begun: bool) -> str:
@@ -157,17 +155,13 @@ def _whole(must_call: bool, one_call: bool, answer: str | None, is_begun: bool) 
 
 
 def _prose(is_special: bool) -> list[str]:
-    tag = OPENING_TAG
-    rules = [
+    special = f" | REST {OPENING_TAG} body" if is_special else ""
+    return [
         # What is no beginning of a call, to the end.
-        f"REST: /(?s:.*)/ & ~/(?s:.*){tag}(?s:.*)/",
-        f"prose[lazy]: /(?s:.*){tag}/",
+        f"REST: /(?s:.*)/ & ~/(?s:.*){OPENING_TAG}(?s:.*)/",
+        f"prose[lazy]: /(?s:.*){OPENING_TAG}/",
+        f"prose_and_call: prose body{special}",
     ]
-    rules.append(
-        f"prose_and_call: prose body | REST {tag} body" if is_special
-        else "prose_and_call: prose body"
-    )
-    return rules
 
 
 def _name(name: str, special_tokens: Collection[str]) -> str:

@@ -17,8 +17,13 @@ from cachetools import LRUCache, cached
 
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.compiler import SchemaCompiler
-from midm_vllm.constrained.compile.validation import validation_error
-from midm_vllm.constrained.json_grammar import ANY_OBJECT, ANY_OBJECT_GRAMMAR, accepts, json_grammar
+from midm_vllm.constrained.json_grammar import (
+    ANY_OBJECT,
+    ANY_OBJECT_GRAMMAR,
+    accepts,
+    json_grammar,
+    validation_error,
+)
 from midm_vllm.constrained.json_schema.findings import TOO_LARGE, Finding, Findings
 from midm_vllm.constrained.json_schema.intersection import intersect
 from midm_vllm.constrained.json_schema.normalization import Normalizer

@@ -66,10 +66,13 @@ def _exclude_whole_bounds(bounds: Schema) -> None:
 def _is_empty(bounds: Schema, is_integer: bool) -> bool:
     """Whether no number is within the bounds."""
     low, high = _range(bounds)
+    excludes_low = low == bounds.get("exclusiveMinimum")
+    excludes_high = high == bounds.get("exclusiveMaximum")
     if is_integer and math.isfinite(low) and math.isfinite(high):
-        first = math.ceil(low) + (not _is_within(math.ceil(low), bounds))
-        return not _is_within(first, bounds)
-    return low > high or low == high and not _is_within(low, bounds)
+        first = math.floor(low) + 1 if excludes_low else math.ceil(low)
+        last = math.ceil(high) - 1 if excludes_high else math.floor(high)
+        return first > last
+    return low > high or low == high and (excludes_low or excludes_high)
 
 
 def _is_counted(step: float, bounds: Schema) -> bool:
@@ -104,14 +107,6 @@ def _units(step: float) -> int:
     """How many of its last digit's units a number has: 25 of 0.25, 1000 of 1000."""
     _, digits, exponent = Decimal(repr(step)).normalize().as_tuple()
     return int(int("".join(map(str, digits))) * 10 ** max(int(exponent), 0))
-
-
-def _is_within(value: float, bounds: Schema) -> bool:
-    return bool(
-        bounds.get("minimum", -math.inf) <= value <= bounds.get("maximum", math.inf)
-        and bounds.get("exclusiveMinimum", -math.inf) < value
-        and value < bounds.get("exclusiveMaximum", math.inf)
-    )
 
 
 def _comparable(bound: int | float, keyword: str) -> int | float | None:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midm_vllm.constrained import limits
 from midm_vllm.constrained.compile.strings import has_control_token, translate_pattern
-from midm_vllm.constrained.compile.validation import part_error
-from midm_vllm.constrained.json_grammar import Schema
+from midm_vllm.constrained.json_grammar import Schema, part_error
 from midm_vllm.constrained.json_schema.disjointness import follow
 from midm_vllm.constrained.json_schema.formats import UUID
 from midm_vllm.constrained.json_schema.intersection import intersect_later, member_schema

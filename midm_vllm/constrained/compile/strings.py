@@ -8,8 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.compile.validation import UNSATISFIABLE, part_error
-from midm_vllm.constrained.json_grammar import Schema
+from midm_vllm.constrained.json_grammar import UNSATISFIABLE, Schema, part_error
 from midm_vllm.constrained.json_schema.formats import FORMATS
 from midm_vllm.constrained.json_schema.keywords import EXCLUDED_TEXTS
 from midm_vllm.constrained.regex.parser import UnsupportedPattern
