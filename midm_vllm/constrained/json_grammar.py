@@ -51,18 +51,17 @@ def accepts(schema: str, text: str) -> bool:
     Raises:
         ValueError: llguidance rejects the schema; the message is its own.
     """
+    matcher = _matcher(schema)
+    if matcher.is_error():
+        raise ValueError(matcher.get_error().splitlines()[0][:200])
     tokens = [*text.encode("utf-8", "surrogatepass"), byte_tokenizer().eos_token]
-    return bool(_matcher(schema).deep_copy().validate_tokens(tokens) == len(tokens))
+    return bool(matcher.deep_copy().validate_tokens(tokens) == len(tokens))
 
 
 @functools.lru_cache(maxsize=300)
 def _matcher(schema: str) -> LLMatcher:
-    """A matcher, which is copied before it is used."""
     grammar = LLMatcher.grammar_from_json_schema(schema, defaults=WHITESPACE)
-    matcher = LLMatcher(byte_tokenizer(), grammar, log_level=0)
-    if matcher.is_error():
-        raise ValueError(matcher.get_error().splitlines()[0][:200])
-    return matcher
+    return LLMatcher(byte_tokenizer(), grammar, log_level=0, limits=_LIMITS)
 
 
 def validation_error(text: str) -> str:

@@ -14,9 +14,8 @@ from midm_vllm.constrained.json_grammar import Schema, part_error
 from midm_vllm.constrained.json_schema.disjointness import follow
 from midm_vllm.constrained.json_schema.formats import UUID
 from midm_vllm.constrained.json_schema.intersection import intersect_later, member_schema
-from midm_vllm.constrained.regex.matching import matches
 from midm_vllm.constrained.regex.parser import UnsupportedPattern
-from midm_vllm.constrained.regex.rust_dialect import all_but
+from midm_vllm.constrained.regex.rust_dialect import all_but, matches
 
 if TYPE_CHECKING:
     from midm_vllm.constrained.compile.compiler import SchemaCompiler

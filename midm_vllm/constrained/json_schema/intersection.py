@@ -19,8 +19,8 @@ from midm_vllm.constrained.json_schema.values import (
     canonical,
     types_of_value,
 )
-from midm_vllm.constrained.regex.matching import matches
 from midm_vllm.constrained.regex.parser import UnsupportedPattern
+from midm_vllm.constrained.regex.rust_dialect import matches
 
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")

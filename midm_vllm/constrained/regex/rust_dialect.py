@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from midm_vllm.constrained import limits
+from midm_vllm.constrained.json_grammar import accepts
 from midm_vllm.constrained.regex.parser import (
     Branches,
     CharClass,
@@ -217,3 +219,14 @@ def _escape(code: int) -> str:
     if character.isalnum() and code < 0x3400 or 0xAC00 <= code <= 0xD7A3:
         return character
     return f"\\{character}" if character in r"\^$.|?*+()[]{}-&~#/" else f"\\u{{{code:x}}}"
+
+
+@functools.lru_cache(maxsize=5000)
+def matches(pattern: str, text: str) -> bool:
+    """Whether an ECMA-262 pattern matches somewhere in a text. Raises UnsupportedPattern."""
+    conditions = [{"pattern": each} for each in rust_patterns(pattern, exact=True).patterns]
+    schema = json.dumps({"type": "string", "allOf": conditions})
+    try:
+        return accepts(schema, json.dumps(text, ensure_ascii=False))
+    except ValueError as error:
+        raise UnsupportedPattern(str(error)) from error
