@@ -22,6 +22,8 @@ MAX_GROUP_DEPTH = 50
 #: Characters of a name that tell it from others.
 MAX_NAME_LENGTH = 40
 CHARACTERS_OF_PATTERN_PER_NODE = 20
+#: llguidance reads each twice: alone, and with the whole schema.
+NODES_PER_PATTERN = 3
 #: What a pattern costs that llguidance rejects, beside its characters.
 NODES_PER_REJECTED = 4
 

@@ -13,6 +13,7 @@ from devtools.cases.heavy_schemas import HEAVY, LIST, members, one
 from devtools.cases.schemas import SCHEMAS
 from grammar_texts import draw
 from log_lines import log_lines
+from referencing import Resource
 
 
 from midm_vllm.constrained import tool_schema
@@ -520,6 +521,25 @@ def test_what_unrolls_deeper_than_llguidance_reads_is_left_free() -> None:
         "D": circle}}))
     assert not read.is_exact
     assert read.accepts('{"a": {}}') and not read.accepts("[]")
+
+
+def test_a_document_is_searched_once_for_what_its_references_mean(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[Any] = []
+    subresources = Resource.subresources
+
+    def search(self: Any) -> Any:
+        searched.append(self)
+        return subresources(self)
+
+    monkeypatch.setattr(Resource, "subresources", search)
+    schema = members(**{"$id": "http://host/outer"}, properties={
+        f"m{i}": {"$ref": f"http://host/missing{i}"} for i in range(100)
+    })
+    read = compile_parameters(schema)
+    assert "is not in the schema" in read.findings[0].reason
+    assert 0 < len(searched) < 200
 
 
 def test_a_smaller_budget_leaves_more_free() -> None:

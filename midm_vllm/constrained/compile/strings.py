@@ -54,8 +54,8 @@ def translate_pattern(
 ) -> RustPatterns | None:
     """A pattern in Rust's dialect; None, with a finding, where it is not enforced."""
     beyond_ascii = 0 if pattern.isascii() else sum(map("\x7f".__lt__, pattern))
-    cost = 1 + len(pattern) // limits.CHARACTERS_OF_PATTERN_PER_NODE + beyond_ascii
-    if not compiler.findings.charge(cost, place):
+    cost = len(pattern) // limits.CHARACTERS_OF_PATTERN_PER_NODE + beyond_ascii
+    if not compiler.findings.charge(limits.NODES_PER_PATTERN + cost, place):
         return None
     try:
         found = rust_patterns(pattern, exact)

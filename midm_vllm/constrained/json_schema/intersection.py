@@ -62,12 +62,12 @@ def intersect(one: Any, other: Any) -> Any:
 
 def restrict_values(schema: Schema) -> None:
     """Apply what a schema says of types and texts to the values that it lists."""
-    if "enum" in schema:
+    if "enum" in schema and not schema.keys().isdisjoint(("type", EXCLUDED_TEXTS)):
         types = frozenset(schema.pop("type", TYPES))
-        excluded = set(map(canonical, schema.pop(EXCLUDED_TEXTS, ())))
+        excluded = frozenset(schema.pop(EXCLUDED_TEXTS, ()))
         schema["enum"] = [
-            each for each in schema["enum"]
-            if not types.isdisjoint(types_of_value(each)) and canonical(each) not in excluded
+            each for each in schema["enum"] if not types.isdisjoint(types_of_value(each))
+            and not (isinstance(each, str) and each in excluded)
         ]
 
 

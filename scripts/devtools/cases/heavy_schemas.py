@@ -134,6 +134,9 @@ HEAVY: dict[str, Any] = {
         pattern="^" + "".join(f"(?=.*{chr(97 + i % 26)}{i})" for i in range(100)) + ".*$")),
     "900 patterns that are refused": many(900, lambda i: text(pattern=f"a^b{i}")),
     "1,900 patterns": many(1900, lambda i: text(pattern=f"^[a-z]{{1,{i + 5}}}x$")),
+    "many values excluded from many": one({"oneOf": [
+        {"oneOf": [{"enum": [f"value {i}.{j}" for i in range(400)]}, text(pattern=f"^{j}")]}
+        for j in range(4)]}),
     "all but 3,000 names": one(text(**{"not": {"enum": ["a" * 39 + str(i) for i in range(3000)]}})),
     "all but a long tree": one(text(**{"not": {"enum": [f"{i:09b}" * 4 for i in range(512)]}})),
     "a product of choices": one({"allOf": [
