@@ -61,7 +61,7 @@ def accepts(schema: str, text: str) -> bool:
 @functools.lru_cache(maxsize=300)
 def _matcher(schema: str) -> LLMatcher:
     grammar = LLMatcher.grammar_from_json_schema(schema, defaults=WHITESPACE)
-    return LLMatcher(byte_tokenizer(), grammar, log_level=0, limits=_LIMITS)
+    return LLMatcher(byte_tokenizer(), grammar, log_level=0)
 
 
 def validation_error(text: str) -> str:

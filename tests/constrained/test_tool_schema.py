@@ -45,6 +45,9 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         members(patternProperties={"^a": {"minimum": 1}, "^[a]": {"type": "integer"}}),
         ['{"ab": 1}'], ['{"ab": 0}', '{"ab": "x"}', '{"ab": 1.5}'],
     ),
+    "a pattern of all names": (
+        members(patternProperties={"": {"type": "integer"}}), ['{"a": 1}'], ['{"a": "x"}'],
+    ),
     "two steps": (
         one({"type": "number", "multipleOf": 1.5, "allOf": [{"multipleOf": 2}]}),
         ['{"a": 0}', '{"a": 6}'], ['{"a": 2}', '{"a": 1.5}', '{"a": 3}'],

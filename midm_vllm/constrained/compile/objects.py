@@ -77,7 +77,7 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
     if compiler.findings.charge(len(given) * (len(given) // 2 + len(properties)), place):
         for pattern, member in given.items():
             written = _name_pattern(compiler, "patternProperties", pattern, place)
-            if written:
+            if written is not None:
                 known[pattern] = member
                 patterns[written] = intersect_later(patterns.get(written, True), member)
     readable = {**schema, "patternProperties": known}
@@ -103,13 +103,15 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
     return replace(members, others=not is_described)
 
 
-def _name_pattern(compiler: SchemaCompiler, keyword: str, pattern: str, place: str) -> str:
-    """A pattern of names in Rust's dialect; empty, with a finding, where it is not enforced."""
+def _name_pattern(
+    compiler: SchemaCompiler, keyword: str, pattern: str, place: str
+) -> str | None:
+    """A pattern of names in Rust's dialect; None, with a finding, where it is not enforced."""
     found = translate_pattern(compiler, keyword, pattern, place, exact=True)
     if found and len(found.patterns) > 1:
         compiler.findings.report(keyword, place, "it looks ahead")
-        return ""
-    return found.patterns[0] if found else ""
+        return None
+    return found.patterns[0] if found else None
 
 
 def _restrict_names(
@@ -135,7 +137,7 @@ def _restrict_names(
         )
         return members
     written = _name_pattern(compiler, "propertyNames", pattern, place)
-    if not written:
+    if written is None:
         return members
     try:
         fitting = frozenset(name for name in members.named if matches(pattern, name))
