@@ -247,7 +247,7 @@ def _write_unnamed(compiler: SchemaCompiler, members: _Members, place: str, dept
     others = compiler.compile_subschema(members.others, f"{place}.*", depth)
     if not members.named:
         return {} if others is True else {"additionalProperties": others}
-    if not compiler.findings.charge(6 + sum(map(len, members.named)) // 10, place):
+    if not compiler.findings.charge(6 + sum(map(len, members.named)) // 3, place):
         return {}
     # llguidance would take a name that is written with escapes for another.
     return {"patternProperties": {all_but(members.named): others}, "additionalProperties": False}
