@@ -70,11 +70,12 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
     properties, required = schema.get("properties", {}), tuple(schema.get("required", ()))
     if not compiler.findings.charge(len(required) // 4, place):
         required = ()
+    names = dict.fromkeys((*properties, *required))
     given = schema.get("patternProperties", {})
     known: Schema = {}
     patterns: Schema = {}
     # Each is compared with each, and with each name.
-    if compiler.findings.charge(len(given) * (len(given) // 2 + len(properties)), place):
+    if compiler.findings.charge(len(given) * (len(given) // 2 + len(names)), place):
         for pattern, member in given.items():
             written = _name_pattern(compiler, "patternProperties", pattern, place)
             if written is not None:
@@ -84,7 +85,7 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
     if len(known) < len(given):
         readable["additionalProperties"] = True
     named = {}
-    for name in dict.fromkeys((*properties, *required)):
+    for name in names:
         try:
             named[name] = member_schema(readable, name)
         except UnsupportedPattern as error:
