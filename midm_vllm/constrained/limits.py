@@ -12,6 +12,10 @@ NODES_PER_TOOL = 4
 #: Characters of a schema that cost a node, and its parts that may be read for one.
 CHARACTERS_PER_NODE = 500
 NORMALIZED_PER_NODE = 4
+#: Parts of schemas behind references that may be compared for a node.
+COMPARED_PER_NODE = 12
+#: Characters of the name of a resource.
+MAX_ID_LENGTH = 300
 #: The size of the cache of compiled schemas, in characters.
 CACHE_SIZE = 20_000_000
 
@@ -24,6 +28,8 @@ MAX_NAME_LENGTH = 40
 CHARACTERS_OF_PATTERN_PER_NODE = 20
 #: llguidance reads each twice: alone, and with the whole schema.
 NODES_PER_PATTERN = 3
+#: What a class of Unicode's (``\\p{L}``, also in ``\\W``) costs beside.
+NODES_PER_UNICODE_CLASS = 10
 #: What a pattern costs that llguidance rejects, beside its characters.
 NODES_PER_REJECTED = 4
 
@@ -70,5 +76,7 @@ MAX_MEMBER_CHOICES = 64
 #: Larger schemas are validated whatever they consist of.
 MAX_UNVALIDATED_NODES = 300
 MAX_UNVALIDATED_CHARACTERS = 20_000
+#: llguidance reads JSON of 128 levels; a schema is written as up to four.
+MAX_UNVALIDATED_DEPTH = 20
 #: A grammar's text, in characters for each node that a request may cost.
 GRAMMAR_CHARACTERS_PER_NODE = 150

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
@@ -28,6 +29,7 @@ from midm_vllm.constrained.json_schema.findings import TOO_LARGE, Finding, Findi
 from midm_vllm.constrained.json_schema.intersection import intersect
 from midm_vllm.constrained.json_schema.normalization import Normalizer
 
+_LONG_ID = re.compile(rf'"\$?id": "[^"]{{{limits.MAX_ID_LENGTH}}}')
 logger = logging.getLogger("vllm.midm_vllm.schemas")
 
 
@@ -150,7 +152,8 @@ def _compile(
         return _compile_document(text, nodes, is_arguments, control_tokens)
     except Exception as error:  # A request is never answered with an error because of a schema.
         logger.debug("A schema could not be compiled: %.1000s", text, exc_info=True)
-        return _unconstrained(f"it could not be compiled ({type(error).__name__})")
+        reason = f"it could not be compiled ({type(error).__name__})"
+        return replace(_unconstrained(reason), nodes=nodes // 4)
 
 
 def _compile_document(
@@ -159,6 +162,8 @@ def _compile_document(
     document = json.loads(text)
     if not isinstance(document, (dict, bool)):
         return _unconstrained("it is no JSON schema")
+    if _LONG_ID.search(text):
+        return _unconstrained(f"an $id has more than {limits.MAX_ID_LENGTH} characters")
     normalizer = Normalizer(document, text, Findings(nodes))
     root = normalizer.root()
     if is_arguments:
@@ -181,7 +186,8 @@ def _compile_document(
         compiled = anything
     text = json.dumps(compiled, ensure_ascii=False)
     if len(text) > limits.GRAMMAR_CHARACTERS_PER_NODE * limits.MAX_NODES:
-        return _unconstrained(f"{TOO_LARGE} {nodes} nodes, written out")
+        reason = f"{TOO_LARGE} {nodes} nodes, written out"
+        return replace(_unconstrained(reason), nodes=compiler.findings.nodes)
     is_large = (
         compiler.findings.nodes > limits.MAX_UNVALIDATED_NODES
         or len(text) > limits.MAX_UNVALIDATED_CHARACTERS

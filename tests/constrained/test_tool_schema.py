@@ -48,6 +48,36 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
     "a pattern of all names": (
         members(patternProperties={"": {"type": "integer"}}), ['{"a": 1}'], ['{"a": "x"}'],
     ),
+    "integers among numbers, between whole bounds": (
+        one({"type": ["integer", "number"], "exclusiveMinimum": -1, "exclusiveMaximum": 0}),
+        ['{"a": -0.5}'], ['{"a": 0}', '{"a": -1}'],
+    ),
+    "listed values that no bound lets through": (
+        one({"enum": ["a", 1, 2, -1], "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
+        ['{"a": "a"}'], ['{"a": 1}', '{"a": 0.5}'],
+    ),
+    "listed values beside a reference": (
+        one({"enum": [{"b": 1}, {"b": "x"}], "properties": {"b": {"$ref": "#/$defs/D"}}},
+            **{"$defs": {"D": {"type": "integer"}}}),
+        ['{"a": {"b": 1}}'], ['{"a": {"b": "x"}}', '{"a": {"b": 2}}'],
+    ),
+    "dependencies, which the newest draft does not know": (
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "properties": {"a": {}},
+         "type": "object", "dependencies": {"a": {"properties": {"b": {}}}},
+         "unevaluatedProperties": False},
+        ['{"a": 1}'], ['{"a": 1, "b": 2}'],
+    ),
+    **{f"recursion beside {name}": (
+        members(properties={"a": member, "b": {"type": "integer"}}, required=["b"],
+                additionalProperties=False),
+        ['{"b": 1}', '{"a": {"a": {"b": 1}, "b": 2}, "b": 3}'],
+        ['{"a": {"b": "x"}, "b": 1}', '{"a": 1, "b": 1}'],
+    ) for name, member in {
+        "a title": {"title": "A", "allOf": [{"$ref": "#"}]},
+        "a type": {"type": "object", "$ref": "#"},
+        "a type with null": {
+            "type": ["object", "null"], "anyOf": [{"$ref": "#"}, {"type": "null"}]},
+    }.items()},
     "two steps": (
         one({"type": "number", "multipleOf": 1.5, "allOf": [{"multipleOf": 2}]}),
         ['{"a": 0}', '{"a": 6}'], ['{"a": 2}', '{"a": 1.5}', '{"a": 3}'],
@@ -448,6 +478,19 @@ FREE: list[tuple[Any, str, str, str]] = [
      "'unevaluatedProperties' at $", '{"b": 1}', "[]"),
     (members(propertyNames={"enum": ["a"]}, patternProperties={"^a": {"type": "null"}}),
      "'propertyNames' at $", '{"ab": null}', '{"a": 1}'),
+    (members(properties={"\u0001": {}}, patternProperties={"^[^a]": False}),
+     "'patternProperties' at $: a name has a control", '{"\\u0001": 1}', "[]"),
+    (members(patternProperties={"[^a]": False, "^\u0001$": {}}),
+     "'patternProperties' at $: it names a control", "{}", "[]"),
+    (one({"type": "string", "pattern": "^a{,3}$"}), "'pattern' at $.a: a quantifier has no least",
+     '{"a": "a{,3}"}', '{"a": 1}'),
+    (one({"type": "number", "multipleOf": 0.07}), "'multipleOf' at $.a", '{"a": 0.1}',
+     '{"a": "x"}'),
+    (one({"multipleOf": 7919000, "allOf": [{"multipleOf": 7907003}, {"multipleOf": 3}]}),
+     "'multipleOf' at $.a", '{"a": 1}', '{"b": 1}'),
+    (one({"type": "integer", "maximum": 10**400}), "'schema' at $.a", '{"a": 1}', '{"a": "x"}'),
+    (one({"$id": 5, "$ref": "#/$defs/b"}, **{"$defs": {"a": {}}}), "'$ref' at $.a", '{"a": 1}',
+     '{"b": 1}'),
     (members(propertyNames={"pattern": "^(?=a)[a-c]+$"}), "'propertyNames' at $: it looks ahead",
      '{"ab": 1}', "[]"),
     (members(properties={f"m{i}": {} for i in range(200)}, minProperties=100), "'minProperties'",
@@ -475,6 +518,8 @@ SPELLED: list[tuple[Any, str]] = [
     ({"enum": [["a", {"x": "1 <|eot_id|>"}]]}, '{"b": 1}'),
     (members(properties={"<|eot_id|>": {}}), '{"a": 1}'),
     (members(patternProperties={r"^<\|eot_id\|>": {}}), '{"a": 1}'),
+    (members(propertyNames={"enum": ["<|eot_id|>"]}, additionalProperties={"type": "string"}),
+     '{"a": 1}'),
 ]
 
 
@@ -515,6 +560,17 @@ def test_a_heavy_schema_costs_what_the_budget_allows(schema: Any) -> None:
     assert len(read.findings) <= 2 * MAX_FINDINGS
     assert len(read.grammar) < 200 * MAX_NODES
     assert not read.accepts("[]")
+
+
+def test_what_is_written_deeper_than_llguidance_reads_is_validated() -> None:
+    """Each definition is written into the one before, as no reference stands alone."""
+    definitions = {f"D{i}": members(
+        properties={"a": {"minLength": 0, "$ref": f"#/$defs/D{i + 1}"}, "b": {}},
+        minProperties=1, maxProperties=1,
+    ) for i in range(33)}
+    read = compile_parameters({"$ref": "#/$defs/D0", "$defs": {
+        **definitions, "D33": {"type": "string"}}})
+    assert read.nodes < 300 and not read.is_exact and not read.accepts("[]")
 
 
 def test_what_unrolls_deeper_than_llguidance_reads_is_left_free() -> None:

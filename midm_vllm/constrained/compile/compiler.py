@@ -37,6 +37,7 @@ from midm_vllm.constrained.json_schema.keywords import (
 )
 from midm_vllm.constrained.json_schema.negation import negate
 from midm_vllm.constrained.json_schema.normalization import Normalizer
+from midm_vllm.constrained.json_schema.values import size
 
 _UNEVALUATED = frozenset(("unevaluatedProperties", "unevaluatedItems"))
 #: Keywords for which a schema has to be multiplied out.
@@ -65,6 +66,7 @@ class SchemaCompiler:
         self._tracks_evaluated = tracks_evaluated
         self._avoid = avoid
         self._looked_up = 0
+        self._sizes: dict[str, int] = {}
         self._is_referred_to: set[str] = set()
         self._pending: list[str] = []
         compiled = self.compile_subschema(root, "$", -1)
@@ -90,6 +92,8 @@ class SchemaCompiler:
         if depth > limits.MAX_DEPTH:
             self.findings.report("schema", place, f"it nests more than {limits.MAX_DEPTH} deep")
             return {}
+        self.needs_validation |= depth > limits.MAX_UNVALIDATED_DEPTH
+        schema = self._without_needless_type(schema)
         combined = schema.keys() & _MULTIPLIED
         if not combined:
             return compile_flat(self, schema, place, depth)
@@ -102,10 +106,25 @@ class SchemaCompiler:
             for each in self._multiply_out(schema, place)
         ])
 
+    def _without_needless_type(self, schema: Schema) -> Schema:
+        """A schema without a type that all else in it has: a reference alone is not followed."""
+        if "type" not in schema or schema.keys().isdisjoint(("$ref", "anyOf", "oneOf")):
+            return schema
+        rest = {key: value for key, value in schema.items() if key != "type"}
+        others = types_of(rest, self.look_up) - types_of({"type": schema["type"]}, self.look_up)
+        return schema if others else rest
+
     def look_up(self, key: str) -> Any:
-        """The schema that a normalized ``$ref`` means, to compare it with others."""
-        self._looked_up += 1
-        return self._normalizer.look_up(key) if self._looked_up <= self.findings.limit else True
+        """The schema that a normalized ``$ref`` means, to compare it with others.
+
+        The reference itself where what was compared is too large.
+        """
+        schema = self._normalizer.look_up(key)
+        if key not in self._sizes:
+            self._sizes[key] = size(schema)
+        self._looked_up += self._sizes[key]
+        is_affordable = self._looked_up <= limits.COMPARED_PER_NODE * self.findings.limit
+        return schema if is_affordable else {"$ref": key}
 
     def _compile_reference(self, key: str, place: str) -> Any:
         if key in self._avoid:
@@ -289,6 +308,7 @@ def _weight(flat: Any) -> int:
     """What it costs to intersect a flat schema with another, or to negate it."""
     if not isinstance(flat, dict):
         return 1
-    parts = (flat.get(key) for key in ("properties", "required", "enum", "prefixItems"))
+    parts = (flat.get(key) for key in ("properties", "required", "prefixItems"))
     compared = len(flat.get("patternProperties", ())) * len(flat.get("properties", ()))
-    return 1 + sum(len(part) for part in parts if part) // 4 + 2 * compared
+    values = size(flat["enum"]) if "enum" in flat else 0
+    return 1 + (values + sum(len(part) for part in parts if part)) // 4 + 2 * compared

@@ -41,18 +41,21 @@ def compile_flat(compiler: SchemaCompiler, schema: Any, place: str, depth: int) 
     for keyword in not_understood(frozenset(schema)):
         compiler.findings.report(keyword, place, "it is not enforced beside the others there")
         schema = {key: value for key, value in schema.items() if key != keyword}
-    types: list[str] = schema.get("type", list(TYPES))
+    allowed: list[str] = schema.get("type", list(TYPES))
+    # llguidance takes conditions for numbers as those for integers where both are listed.
+    types = [name for name in allowed if name != "integer" or "number" not in allowed]
+    is_restricted = "type" in schema
     rest: Schema = {}
     ways: list[Schema] = []
     for names, written in _ways_by_type(compiler, schema, types, place, depth):
         if len(written) == 1:
             rest |= written[0]
             continue
+        is_restricted = True
         own = [name for name in types if name in names]
         types = [name for name in types if name not in names]
         ways += [_typed(each, own) for each in written]
     if types:
-        is_restricted = "type" in schema or len(types) < len(TYPES)
         ways.append(_typed(rest, types if is_restricted else None))
     return {"anyOf": ways} if len(ways) > 1 else ways[0] if ways else False
 
@@ -71,9 +74,9 @@ def _compile_values(compiler: SchemaCompiler, schema: Schema, place: str, depth:
             values = [
                 each for each in values if accepts(text, json.dumps(each, ensure_ascii=False))
             ]
-        except ValueError as error:
-            compiler.findings.report("enum", place, str(error))
-            return restriction
+        except ValueError:  # It refers to definitions, most likely.
+            compiler.needs_validation = True
+            return {"allOf": [restriction, {"enum": values}]}
     return {"enum": values} if values and restriction is not False else False
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context as Rounding, Decimal
 from typing import TYPE_CHECKING
 
 from midm_vllm.constrained import limits
-from midm_vllm.constrained.json_grammar import Schema
+from midm_vllm.constrained.json_grammar import UNSATISFIABLE, Schema, part_error
 
 if TYPE_CHECKING:
     from midm_vllm.constrained.compile.compiler import SchemaCompiler
@@ -24,7 +25,8 @@ def number_ways(
         if keyword not in schema:
             continue
         bound = schema[keyword]
-        if not compiler.findings.charge(len(f"{bound:.17g}") ** 2 // 16, place):
+        digits = len(str(bound) if isinstance(bound, int) else f"{bound:.17g}")
+        if not compiler.findings.charge(digits ** 2 // 16, place):
             continue
         comparable = _comparable(bound, keyword)
         if comparable is None:
@@ -42,10 +44,16 @@ def number_ways(
         compiler.findings.report("multipleOf", place, "it is no step that a grammar can count")
     elif compiler.findings.charge(max(10 if bounds else 1, _units(step) // 10), place):
         bounds["multipleOf"] = step
-    compiler.needs_validation |= any(
-        not isinstance(each, int) or abs(each) >= 10**9 for each in bounds.values()
-    ) or "multipleOf" in bounds
-    return [bounds]
+    is_plain = all(isinstance(each, int) and abs(each) < 10**9 for each in bounds.values())
+    if is_plain and "multipleOf" not in bounds:
+        return [bounds]
+    type_name = "integer" if is_integer else "number"
+    error = part_error(json.dumps({"type": type_name, **bounds}))
+    if error and not error.startswith(UNSATISFIABLE):
+        keyword = "multipleOf" if "multipleOf" in bounds else next(iter(bounds))
+        compiler.findings.report(keyword, place, error)
+        return [{}]
+    return [] if error else [bounds]
 
 
 def _exclude_whole_bounds(bounds: Schema) -> None:

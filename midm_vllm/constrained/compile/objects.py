@@ -75,7 +75,8 @@ def _read_members(compiler: SchemaCompiler, schema: Schema, place: str) -> _Memb
     known: Schema = {}
     patterns: Schema = {}
     # Each is compared with each, and with each name.
-    if compiler.findings.charge(len(given) * (len(given) // 2 + len(names)), place):
+    cost = len(given) * (len(given) // 2 + len(names) + sum(map(len, names)) // 500)
+    if compiler.findings.charge(cost, place):
         for pattern, member in given.items():
             written = _name_pattern(compiler, "patternProperties", pattern, place)
             if written is not None:
@@ -126,7 +127,9 @@ def _restrict_names(
         return members
     if conditions == {"enum"}:
         texts = [value for value in names["enum"] if isinstance(value, str)]
-        if not compiler.findings.charge(len(texts), place):
+        if not compiler.findings.charge(len(texts), place) or any(
+            has_control_token(compiler, "propertyNames", text, place) for text in texts
+        ):
             return members
         listed = {name: members.others for name in texts if name not in members.named}
         listed = listed if members.others is not False else {}

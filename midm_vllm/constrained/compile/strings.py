@@ -67,8 +67,10 @@ def translate_pattern(
     spelled = filter(found.characters.issuperset, compiler.control_tokens)
     if has_control_token(compiler, keyword, next(spelled, ""), place):
         return None
-    compiler.findings.charge(sum(map(len, found.patterns[:-1])) // 40, place)
-    return found
+    conditions = sum(map(len, found.patterns[:-1])) // 40
+    unicode_classes = sum(each.count(r"\p") for each in found.patterns)
+    cost = conditions + limits.NODES_PER_UNICODE_CLASS * unicode_classes
+    return found if compiler.findings.charge(cost, place) else None
 
 
 def has_control_token(compiler: SchemaCompiler, keyword: str, text: str, place: str) -> bool:

@@ -8,7 +8,7 @@ Where a document has ``unevaluated…``, a flat schema carries what it evaluates
 from __future__ import annotations
 
 from fractions import Fraction
-from math import gcd, inf, lcm
+from math import gcd, lcm
 from typing import Any
 
 from midm_vllm.constrained.json_grammar import Schema
@@ -27,6 +27,8 @@ _LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties
 _OF_MEMBERS = (
     "properties", "required", "additionalProperties", "patternProperties", "propertyNames",
 )
+#: A step that no grammar counts.
+_UNCOUNTED = Fraction(10**10)
 #: Keywords whose values all have to hold.
 _LISTS = ("pattern", "format", EXCLUDED_TEXTS)
 
@@ -173,8 +175,8 @@ def _common_types(mine: list[str], theirs: list[str]) -> list[str]:
 def _common_multiple(mine: float, theirs: float) -> float:
     one, other = Fraction(repr(mine)), Fraction(repr(theirs))
     common = Fraction(lcm(one.numerator, other.numerator), gcd(one.denominator, other.denominator))
-    step = as_number(float(min(common, Fraction(10**10))))
-    return step if step and Fraction(repr(step)) == common else inf  # Which no grammar counts.
+    step = as_number(float(min(common, _UNCOUNTED)))
+    return step if step and Fraction(repr(step)) == common else int(_UNCOUNTED)
 
 
 # What a schema evaluates, for the unevaluated rest to be told from it.

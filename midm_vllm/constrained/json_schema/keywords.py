@@ -68,7 +68,7 @@ KEYWORDS: dict[str, Keyword] = {
     "unevaluatedProperties": Keyword("schema", 2019),
     # Of old drafts; written as newer ones before they are read.
     "additionalItems": Keyword("schema", 3, 2019),
-    "dependencies": Keyword("named"),
+    "dependencies": Keyword("named", 3, 7),
     # Of draft 3, and not enforced.
     "disallow": Keyword("not enforced", 3, 3),
     "divisibleBy": Keyword("not enforced", 3, 3),

@@ -21,7 +21,7 @@ from midm_vllm.constrained.json_schema.formats import FORMATS
 from midm_vllm.constrained.json_schema.intersection import restrict_values
 from midm_vllm.constrained.json_schema.keywords import KEYWORDS, TYPES
 from midm_vllm.constrained.json_schema.references import Scope, document_scope, has_drafts
-from midm_vllm.constrained.json_schema.values import as_number, canonical
+from midm_vllm.constrained.json_schema.values import as_number, canonical, size
 
 _EXCLUSIVE = (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum"))
 _CONTAINS = frozenset(("contains", "minContains", "maxContains"))
@@ -106,6 +106,10 @@ class Normalizer:
                     continue
                 self.findings.report(keyword, at.place, "there is another reference beside it")
                 continue
+            if kind == "values" and not self.findings.charge(
+                size(value) // limits.VALUES_PER_NODE, at.place
+            ):
+                continue
             read = self._read(keyword, kind, value, at, scope)
             if read is _INVALID:
                 self.findings.report(keyword, at.place, f"it is no {_KINDS.get(kind, kind)}")
@@ -120,6 +124,8 @@ class Normalizer:
             normalized.pop("then", None)
             normalized.pop("else", None)
         restrict_values(normalized)
+        if normalized.keys() == {"allOf"} and len(normalized["allOf"]) == 1:
+            return normalized["allOf"][0]
         return normalized or True
 
     def _read(self, keyword: str, kind: str, value: Any, at: _Position, scope: Scope) -> Any:
@@ -158,7 +164,8 @@ class Normalizer:
         if self._has_drafts or (keyword != "$ref" and self._has_resources):
             self.findings.report(keyword, place, "the document consists of several")
             return None
-        found = scope.resolve(value) if isinstance(value, str) else None
+        is_short = isinstance(value, str) and self.findings.charge(value.count("/") // 4, place)
+        found = scope.resolve(value) if is_short else None
         if found is None:
             self.findings.report("$ref", place, f"{value!r:.80} is not in the schema")
             return None

@@ -47,7 +47,10 @@ class Scope:
         if schema.keys().isdisjoint(("$id", "id", "$schema")):
             return self
         draft = _draft_of(schema) or self.draft
-        return Scope(self.resolver.in_subresource(_resource(schema, draft)), draft)
+        try:
+            return Scope(self.resolver.in_subresource(_resource(schema, draft)), draft)
+        except Exception:  # The name of the resource is no URI.
+            return Scope(self.resolver, draft)
 
     def resolve(self, reference: str) -> tuple[Any, Scope] | None:
         """What a reference means, and where that stands; None where it is not in the document."""
@@ -64,7 +67,9 @@ def document_scope(document: Any, text: str) -> Scope:
     """The scope that a document stands in, which is given as JSON text, too."""
     draft = _draft_of(document)
     resource = _resource(document, draft)
-    uri = (resource.id() or "").rstrip("#")
+    uri = ""
+    with suppress(Exception):  # It has no name, or one that is no text.
+        uri = (resource.id() or "").rstrip("#")
     registry = Registry({uri: resource})  # type: ignore[call-arg]
     # Once: each reference that needs it would have it done again.
     if _NEEDS_CRAWLING.search(text) and text.count("{") <= MAX_CRAWLED:

@@ -33,6 +33,13 @@ def _with_integers(value: Any) -> Any:
     return [_with_integers(each) for each in value] if isinstance(value, list) else value
 
 
+def size(value: Any) -> int:
+    """The number of values in a value, and itself."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return 1 + sum(map(size, value)) if isinstance(value, list) else 1
+
+
 def are_equal(one: Any, other: Any) -> bool:
     """Whether two JSON values are equal; Python alone takes ``1`` and ``true`` for equal."""
     return bool(one == other) and canonical(one) == canonical(other)

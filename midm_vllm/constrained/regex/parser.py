@@ -18,7 +18,7 @@ _CHARACTER = (
 _CLASS_ITEM = re.compile(rf"({_CHARACTER})(?:-({_CHARACTER}))?", re.DOTALL)
 _TOKEN = re.compile(
     r"(?P<group>\((?:\?(?:<?[=!]|:|P?<[A-Za-z_]\w*>)?)?)"
-    r"|(?P<quantifier>(?:[*+?]|\{[0-9]{1,20}(?:,[0-9]{0,20})?\})\??)"
+    r"|(?P<quantifier>(?:[*+?]|\{[0-9]{1,20}(?:,[0-9]{0,20})?\}|\{,[0-9]{0,20}\})\??)"
     rf"|\[(?P<class>(?:\\.|[^\\\]])*)\]?|{_CHARACTER}", re.DOTALL,
 )
 _REJECTED = {
@@ -129,6 +129,8 @@ def _repeat(part: Node, quantifier: str) -> Repeat:
     if quantifier[0] in _BOUNDS:
         return Repeat(part, *_BOUNDS[quantifier[0]])
     bounds = quantifier.strip("{}?").split(",")
+    if not bounds[0]:
+        raise UnsupportedPattern("a quantifier has no least number")
     least, most = int(bounds[0]), int(bounds[-1]) if bounds[-1] else None
     if most is not None and most < least:
         raise UnsupportedPattern("a quantifier has its numbers out of order")

@@ -73,6 +73,8 @@ def rust_patterns(pattern: str, exact: bool = False) -> RustPatterns:
     if len(pattern) > limits.MAX_PATTERN_LENGTH:
         raise UnsupportedPattern(f"it has more than {limits.MAX_PATTERN_LENGTH} characters")
     branches = parse(_WITHOUT_LOOKAHEADS.get(pattern, pattern))
+    if exact and any(map(_is_misread, _characters(branches))):
+        raise UnsupportedPattern("it names a control character")
     if len(branches) > 1:
         return RustPatterns((_write(branches, exact),), frozenset(_characters(branches)))
     parts = list(branches[0])
@@ -100,6 +102,10 @@ def _characters(branches: Branches) -> Iterator[str]:
                 yield from _characters(inner)
             case CharClass([(low, high)], False) if low == high:
                 yield chr(low)
+
+
+def _is_misread(character: str) -> bool:
+    return character < "\x20" and character not in "\b\t\n\f\r"
 
 
 def _is_optional(node: Node) -> bool:
@@ -224,6 +230,8 @@ def _escape(code: int) -> str:
 @functools.lru_cache(maxsize=5000)
 def matches(pattern: str, text: str) -> bool:
     """Whether an ECMA-262 pattern matches somewhere in a text. Raises UnsupportedPattern."""
+    if any(map(_is_misread, text)):
+        raise UnsupportedPattern("a name has a control character in it")
     conditions = [{"pattern": each} for each in rust_patterns(pattern, exact=True).patterns]
     schema = json.dumps({"type": "string", "allOf": conditions})
     try:

@@ -134,6 +134,32 @@ HEAVY: dict[str, Any] = {
         pattern="^" + "".join(f"(?=.*{chr(97 + i % 26)}{i})" for i in range(100)) + ".*$")),
     "900 patterns that are refused": many(900, lambda i: text(pattern=f"a^b{i}")),
     "1,900 patterns": many(1900, lambda i: text(pattern=f"^[a-z]{{1,{i + 5}}}x$")),
+    "references to many values": one({"oneOf": [{"$ref": "#/$defs/E"}] * 16}, **{
+        "$defs": {"E": {"enum": list(range(1000))}}}),
+    "references to more values": one({"oneOf": [{"$ref": "#/$defs/E"}] * 800}, **{
+        "$defs": {"E": {"enum": list(range(10_000))}}}),
+    "excluded references": many(10, lambda i: {"not": {"anyOf": [{"$ref": "#/$defs/E"}] * 64}}) | {
+        "$defs": {"E": {"enum": list(range(10_000))}}},
+    "conditions by reference": one({"allOf": [
+        {"if": {"$ref": "#/$defs/E"}, "then": {"maxLength": 3}} for _ in range(100)]}, **{
+        "$defs": {"E": {"enum": list(range(5000))}}}),
+    "references to objects of many values": one({"oneOf": [{"$ref": "#/$defs/E"}] * 16}, **{
+        "$defs": {"E": many(64, lambda i: {"enum": [i * j for j in range(20)]})}}),
+    "references to references to references": many(20, lambda i: {"not": {
+        "anyOf": [{"$ref": f"#/$defs/A{j}"} for j in range(60)]}}) | {"$defs": {
+            **{f"A{j}": {"anyOf": [{"$ref": f"#/$defs/B{k}"} for k in range(60)]}
+               for j in range(60)},
+            **{f"B{k}": {"anyOf": [{"const": n} for n in range(60)]} for k in range(60)}}},
+    "all of many references": one({"allOf": [{"$ref": "#/$defs/E"}] * 900}, **{
+        "$defs": {"E": {"enum": [list(range(11_000))]}}}),
+    "a long value beside many": one({"enum": [list(range(11_000))], "anyOf": [
+        {"enum": [i], "minLength": 1} for i in range(190)]}),
+    "a long name of a document": many(1000, lambda i: {"$ref": "x"}) | {
+        "$id": "http://h/" + "a/" * 100_000},
+    "deep pointers": many(100, lambda i: {"$ref": "#/$defs/d" + "/properties/a" * 480}),
+    "9,000 classes of Unicode": one(text(pattern="^" + r"\W" * 9000 + "$")),
+    "240 patterns with classes of Unicode": many(240, lambda i: text(
+        pattern=rf"^(\p{{L}}|\p{{N}}\W){{1,{i + 1}}}$")),
     "many values excluded from many": one({"oneOf": [
         {"oneOf": [{"enum": [f"value {i}.{j}" for i in range(400)]}, text(pattern=f"^{j}")]}
         for j in range(4)]}),
