@@ -67,7 +67,7 @@ def examine_tools(tools: list[Tool]) -> Iterator[Finding]:
     nodes = envs.schema_nodes(MAX_NODES)
     schemas = RequestSchemas(nodes)
     for tool in tools:
-        yield _of_tool(tool, schemas.compile_parameters(tool.parameters))
+        yield _of_tool(tool, schemas.compile(tool.parameters))
     cost = f"The schemas together cost {schemas.spent:,} of the {nodes:,} nodes of a request"
     if schemas.is_too_large:
         yield warning(

@@ -85,17 +85,10 @@ class RequestSchemas:
         #: Whether something is not enforced because it costs too much.
         self.is_too_large = False
 
-    def compile_parameters(self, parameters: Any) -> ToolSchema:
-        """See :func:`compile_parameters`."""
-        left = self._nodes - self.spent
-        return self._spend(compile_parameters(parameters, left, self._control_tokens))
-
-    def compile_answer(self, schema: Any) -> ToolSchema:
-        """See :func:`compile_schema`."""
-        left = self._nodes - self.spent
-        return self._spend(compile_schema(schema, left, self._control_tokens))
-
-    def _spend(self, compiled: ToolSchema) -> ToolSchema:
+    def compile(self, schema: Any, is_arguments: bool = True) -> ToolSchema:
+        """Compile a function's parameters, or the schema of an answer's format."""
+        compile_one = compile_parameters if is_arguments else compile_schema
+        compiled = compile_one(schema, self._nodes - self.spent, self._control_tokens)
         self.spent = min(self._nodes, self.spent + compiled.nodes)
         self.is_too_large |= compiled.is_too_large
         return compiled

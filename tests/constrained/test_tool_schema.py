@@ -618,7 +618,7 @@ def test_one_large_place_leaves_the_rest_enforced() -> None:
 
 def test_tools_without_end_cost_no_more_than_a_request_may() -> None:
     schemas = RequestSchemas()
-    read = [schemas.compile_parameters(one({"const": i})) for i in range(3000)]
+    read = [schemas.compile(one({"const": i})) for i in range(3000)]
     assert schemas.is_too_large and schemas.spent <= MAX_NODES
     assert read[0].is_exact and read[-1].is_unconstrained
 

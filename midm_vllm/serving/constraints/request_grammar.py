@@ -74,7 +74,7 @@ def answer_grammar(
         arguments = ANY_OBJECT_GRAMMAR
         is_asked = (choice.must_call or choice.is_limited) and tool.strict is None
         if tool.strict or level >= 2 or is_asked:
-            schema = schemas.compile_parameters(tool.parameters)
+            schema = schemas.compile(tool.parameters)
             _report_unenforced(tool, schema)
             arguments = schema.grammar
         callable_tools.append(CallableTool(tool.name, arguments))
@@ -83,7 +83,7 @@ def answer_grammar(
         _check_partial_call(partial, list(zip(choice.tools, callable_tools)), special)
     format_schema = None
     if answer is not None and not choice.must_call:
-        schema = schemas.compile_answer(answer)
+        schema = schemas.compile(answer, is_arguments=False)
         for finding in schema.findings:
             _warn_once(f"Not enforced in the answer's format: {finding}.")
         format_schema = schema.grammar
