@@ -56,6 +56,11 @@ EXACT: dict[str, tuple[Any, list[str], list[str]]] = {
         one({"enum": ["a", 1, 2, -1], "exclusiveMinimum": 0, "exclusiveMaximum": 1}),
         ['{"a": "a"}'], ['{"a": 1}', '{"a": 0.5}'],
     ),
+    "listed objects beside members": (
+        one({"enum": [{"c": 0, "b": 1, "a": "x"}, {"b": 1, "a": 1}],
+             "properties": {"a": {"type": "string"}, "b": {}}}),
+        ['{"a": {"c": 0, "b": 1, "a": "x"}}'], ['{"a": {"b": 1, "a": 1}}'],
+    ),
     "listed values beside a reference": (
         one({"enum": [{"b": 1}, {"b": "x"}], "properties": {"b": {"$ref": "#/$defs/D"}}},
             **{"$defs": {"D": {"type": "integer"}}}),

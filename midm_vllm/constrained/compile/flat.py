@@ -65,19 +65,29 @@ def _compile_values(compiler: SchemaCompiler, schema: Schema, place: str, depth:
     values = _writable_values(compiler, schema["enum"], place)
     types = {name for value in schema["enum"] for name in types_of_value(value)}
     rest = {key: value for key, value in schema.items() if key not in ("enum", EVALUATED)}
-    restriction = compile_flat(compiler, {**rest, "type": sorted(types)}, place, depth)
+    members = rest.get("properties", {})
+    # Listed objects may have members that are not named, in any order.
+    is_open = {"additionalProperties": True} if members else {}
+    restriction = compile_flat(
+        compiler, {**is_open, **rest, "type": sorted(types)}, place, depth
+    )
     if values is None:
         return restriction
     if restriction is not False and rest:
         text = json.dumps(restriction)
         try:
-            values = [
-                each for each in values if accepts(text, json.dumps(each, ensure_ascii=False))
-            ]
+            values = [each for each in values if accepts(text, _text_of(each, members))]
         except ValueError:  # It refers to definitions, most likely.
             compiler.needs_validation = True
             return {"allOf": [restriction, {"enum": values}]}
     return {"enum": values} if values and restriction is not False else False
+
+
+def _text_of(value: Any, members: Schema) -> str:
+    """A value as JSON text, with the members of an object in order."""
+    if isinstance(value, dict):
+        value = {**{name: value[name] for name in members if name in value}, **value}
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _typed(schema: Schema, types: Sequence[str] | None) -> Schema:
