@@ -93,7 +93,8 @@ class SchemaCompiler:
             self.findings.report("schema", place, f"it nests more than {limits.MAX_DEPTH} deep")
             return {}
         self.needs_validation |= depth > limits.MAX_UNVALIDATED_DEPTH
-        schema = self._without_needless_type(schema)
+        if place != "$":  # Arguments are an object, whatever is not enforced of them.
+            schema = self._without_needless_type(schema)
         combined = schema.keys() & _MULTIPLIED
         if not combined:
             return compile_flat(self, schema, place, depth)

@@ -32,10 +32,10 @@ def compile_flat(compiler: SchemaCompiler, schema: Any, place: str, depth: int) 
     """Compile a schema without combining keywords; False where nothing is valid by it."""
     if isinstance(schema, bool):
         return schema
-    if schema.keys() == {"type"}:  # As most are.
-        return _typed({}, schema["type"])
     if is_unsatisfiable(schema):
         return False
+    if schema.keys() == {"type"}:  # As most are.
+        return _typed({}, schema["type"])
     if "enum" in schema:
         return _compile_values(compiler, schema, place, depth)
     for keyword in not_understood(frozenset(schema)):
