@@ -38,11 +38,11 @@ def number_ways(
     if _is_empty(bounds, is_integer):
         return []
     step = schema.get("multipleOf")
-    if step is None:
-        pass
-    elif not 1e-9 <= step <= 1e9 or not _is_counted(step, bounds):
+    if step is not None and not (1e-9 <= step <= 1e9 and _is_counted(step, bounds)):
         compiler.findings.report("multipleOf", place, "it is no step that a grammar can count")
-    elif compiler.findings.charge(max(10 if bounds else 1, _units(step) // 10), place):
+    elif step is not None and compiler.findings.charge(
+        max(10 if bounds else 1, _units(step) // 10), place
+    ):
         bounds["multipleOf"] = step
     is_plain = all(isinstance(each, int) and abs(each) < 10**9 for each in bounds.values())
     if is_plain and "multipleOf" not in bounds:
