@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from cachetools import LRUCache, cached
+from cachetools import LRUCache
 
 from midm_vllm.constants import GRAMMAR_BACKEND, STRUCTURAL_TAG_MODEL
 
@@ -85,11 +85,9 @@ _VALID_SIZE = 20_000_000
 def install_validation_cache(module: ModuleType) -> None:
     """Have vLLM's module of the backend ``guidance`` validate each grammar once."""
     validate = module.validate_guidance_grammar
-
-    @cached(LRUCache(_VALID_SIZE, len), lambda grammar, _: grammar, threading.Lock())
-    def validated(grammar: str, sampling_params: Any) -> str:
-        validate(sampling_params)
-        return grammar
+    # Not cachetools' decorator, which every other model's server would import.
+    valid: LRUCache[str, str] = LRUCache(_VALID_SIZE, len)
+    lock = threading.Lock()
 
     @functools.wraps(validate)
     def validate_guidance_grammar(sampling_params: Any, tokenizer: Any = None) -> None:
@@ -97,8 +95,13 @@ def install_validation_cache(module: ModuleType) -> None:
         grammar = getattr(outputs, "grammar", None)
         if tokenizer is not None or not isinstance(grammar, str):
             validate(sampling_params, tokenizer)
-        else:
-            validated(grammar, sampling_params)
+            return
+        with lock:
+            is_valid = valid.get(grammar) is not None
+        if not is_valid:
+            validate(sampling_params)
+            with lock, suppress(ValueError):  # It is larger than all may be.
+                valid[grammar] = grammar
 
     module.validate_guidance_grammar = validate_guidance_grammar  # type: ignore[attr-defined]
 
