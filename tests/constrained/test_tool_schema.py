@@ -500,6 +500,8 @@ FREE: list[tuple[Any, str, str, str]] = [
     (one({"type": "integer", "maximum": 10**400}), "'schema' at $.a", '{"a": 1}', '{"a": "x"}'),
     (one({"$id": 5, "$ref": "#/$defs/b"}, **{"$defs": {"a": {}}}), "'$ref' at $.a", '{"a": 1}',
      '{"b": 1}'),
+    *((one({"type": "integer"}, **{"$id": name}), "'$id' at $: it is no URI", '{"a": 1}',
+       '{"a": "x"}') for name in (5, "http://[")),
     (members(propertyNames={"pattern": "^(?=a)[a-c]+$"}), "'propertyNames' at $: it looks ahead",
      '{"ab": 1}', "[]"),
     (members(properties={f"m{i}": {} for i in range(200)}, minProperties=100), "'minProperties'",

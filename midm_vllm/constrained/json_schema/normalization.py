@@ -94,6 +94,9 @@ class Normalizer:
             self.findings.charge(self.findings.limit + 1, at.place)
             return True
         scope = at.scope.inside(schema)
+        if scope is None:
+            self.findings.report("$id", at.place, "it is no URI")
+            scope = at.scope
         normalized: Schema = {}
         for keyword, value in _in_newest_draft(schema, scope).items():
             kind = KEYWORDS[keyword].kind
@@ -164,8 +167,9 @@ class Normalizer:
         if self._has_drafts or (keyword != "$ref" and self._has_resources):
             self.findings.report(keyword, place, "the document consists of several")
             return None
-        is_short = isinstance(value, str) and self.findings.charge(value.count("/") // 4, place)
-        found = scope.resolve(value) if is_short else None
+        if isinstance(value, str) and not self.findings.charge(value.count("/") // 4, place):
+            return None
+        found = scope.resolve(value) if isinstance(value, str) else None
         if found is None:
             self.findings.report("$ref", place, f"{value!r:.80} is not in the schema")
             return None

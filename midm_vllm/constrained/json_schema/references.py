@@ -42,15 +42,15 @@ class Scope:
         """Whether ``$ref`` stands alone: to draft 7."""
         return self.draft is not None and self.draft < 2019
 
-    def inside(self, schema: dict[str, Any]) -> Scope:
-        """The scope of a schema's own keywords."""
+    def inside(self, schema: dict[str, Any]) -> Scope | None:
+        """The scope of a schema's own keywords; None where the resource's name is no URI."""
         if schema.keys().isdisjoint(("$id", "id", "$schema")):
             return self
         draft = _draft_of(schema) or self.draft
         try:
             return Scope(self.resolver.in_subresource(_resource(schema, draft)), draft)
-        except Exception:  # The name of the resource is no URI.
-            return Scope(self.resolver, draft)
+        except (AttributeError, ValueError):
+            return None
 
     def resolve(self, reference: str) -> tuple[Any, Scope] | None:
         """What a reference means, and where that stands; None where it is not in the document."""
@@ -68,7 +68,7 @@ def document_scope(document: Any, text: str) -> Scope:
     draft = _draft_of(document)
     resource = _resource(document, draft)
     uri = ""
-    with suppress(Exception):  # It has no name, or one that is no text.
+    with suppress(AttributeError):  # Its name is no text, which is reported where it is read.
         uri = (resource.id() or "").rstrip("#")
     registry = Registry({uri: resource})  # type: ignore[call-arg]
     # Once: each reference that needs it would have it done again.
