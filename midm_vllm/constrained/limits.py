@@ -28,7 +28,7 @@ MAX_NAME_LENGTH = 40
 CHARACTERS_OF_PATTERN_PER_NODE = 20
 #: llguidance reads each twice: alone, and with the whole schema.
 NODES_PER_PATTERN = 3
-#: What a class of Unicode's (``\\p{L}``, also in ``\\W``) costs beside.
+#: What a class of Unicode's (``\p{L}``, also in ``\W``) costs beside.
 NODES_PER_UNICODE_CLASS = 10
 #: What a pattern costs that llguidance rejects, beside its characters.
 NODES_PER_REJECTED = 4

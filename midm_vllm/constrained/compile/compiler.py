@@ -233,12 +233,12 @@ class SchemaCompiler:
                 return [True]
             results = [intersect(result, each) for result in results for each in expanded]
             results = [each for each in results if each is not False] or [False]
-        for keyword in schema.keys() & _UNEVALUATED:
-            if not is_complete:
-                self.findings.report(keyword, place, "what others evaluate cannot be told")
-        if is_complete and schema.keys() & _UNEVALUATED:
+        unevaluated = schema.keys() & _UNEVALUATED
+        if unevaluated and is_complete:
             members, items = map(schema.get, ("unevaluatedProperties", "unevaluatedItems"))
             return [restrict_unevaluated(each, members, items) for each in results]
+        for keyword in unevaluated:
+            self.findings.report(keyword, place, "what others evaluate cannot be told")
         return results
 
     def _factors(self, schema: Schema, place: str) -> Iterator[tuple[str, list[Any] | str]]:

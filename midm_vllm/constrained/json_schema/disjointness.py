@@ -9,7 +9,8 @@ from midm_vllm.constrained import limits
 from midm_vllm.constrained.json_schema.keywords import NEGATED, TYPES
 from midm_vllm.constrained.json_schema.values import canonical, types_of_value
 
-#: Returns the schema that a normalized ``$ref`` means; ``True`` where that takes too long.
+#: Returns the schema that a normalized ``$ref`` means, or the reference where that takes
+#: too long.
 LookUp = Callable[[str], Any]
 
 #: Keywords that restrict a value's type.
